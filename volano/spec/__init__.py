@@ -1,0 +1,28 @@
+"""What the user declares: typed, strict, and hashed without what cannot change a result."""
+
+from volano.spec._load import ColumnOptions, digest, load_spec, parse_spec
+from volano.spec._model import (
+    CleanSpec,
+    ColumnSpec,
+    CompressSpec,
+    GateSpec,
+    ServeSpec,
+    Spec,
+    SplitSpec,
+    TrainSpec,
+)
+
+__all__ = [
+    "CleanSpec",
+    "ColumnOptions",
+    "ColumnSpec",
+    "CompressSpec",
+    "GateSpec",
+    "ServeSpec",
+    "Spec",
+    "SplitSpec",
+    "TrainSpec",
+    "digest",
+    "load_spec",
+    "parse_spec",
+]

@@ -1,0 +1,199 @@
+"""The spec as frozen, typed values. The YAML file is a view of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = [
+    "CleanSpec",
+    "ColumnSpec",
+    "CompressSpec",
+    "Fraction",
+    "GateSpec",
+    "ServeSpec",
+    "Spec",
+    "SplitSpec",
+    "TrainSpec",
+]
+
+
+def _fraction(value: object) -> object:
+    """``0.5%`` and ``0.005`` are the same number."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", value)
+        if match:
+            return float(match[1]) / 100
+    return value
+
+
+def _bytes(value: object) -> object:
+    """``2MB`` -> 2,000,000."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(B|kB|KB|MB|GB)\s*", value)
+        if match:
+            return int(
+                float(match[1]) * {"B": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match[2][0].upper()]
+            )
+    return value
+
+
+def _milliseconds(value: object) -> object:
+    """``5ms`` -> 5.0, ``2s`` -> 2000.0."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s)\s*", value)
+        if match:
+            return float(match[1]) * (1000 if match[2] == "s" else 1)
+    return value
+
+
+def _on_off(value: object) -> object:
+    """YAML reads a bare ``off`` as false; people mean the word."""
+    return "off" if value is False else value
+
+
+Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
+SizeBytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
+Milliseconds = Annotated[float, BeforeValidator(_milliseconds), Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ColumnSpec(_Section):
+    """One column of the table.
+
+    Attributes:
+      type: The kind of column: ``text``, ``category``, ...
+      options: What the kind's own options model accepts, as plain values with defaults filled in.
+    """
+
+    type: str
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class CleanSpec(_Section):
+    """What to do with rows that teach nothing or the wrong thing. All are counted either way."""
+
+    duplicates: Literal["drop", "keep"] = Field(
+        "drop", description="rows whose inputs and target repeat an earlier row"
+    )
+    conflicts: Literal["keep", "drop"] = Field(
+        "keep", description="rows with the same inputs and different targets"
+    )
+    empty: Literal["drop", "fail"] = Field(
+        "drop", description="rows without inputs or without a target"
+    )
+    broken: Literal["drop", "fail"] = Field("drop", description="rows that cannot be parsed")
+    rare: Literal["keep", "drop"] = Field(
+        "keep", description="rows of classes with fewer rows than rare_below"
+    )
+    rare_below: int = Field(5, ge=1, description="rows under which a class is called rare")
+
+
+class SplitSpec(_Section):
+    """Which rows are held out. Golden rows judge bundles and never train one."""
+
+    golden: Fraction = Field(0.15, description="share of the rows to freeze as golden rows")
+    golden_max: int = Field(2000, ge=1, description="the most golden rows to freeze")
+    validation: Fraction = Field(
+        0.1, gt=0, description="share of the training rows that steers training"
+    )
+    seed: int = Field(0, ge=0, description="chooses the split")
+
+
+class TrainSpec(_Section):
+    """How the model is fitted."""
+
+    epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="the most passes over the training rows; auto goes by their number"
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
+        "auto", description="the highest learning rate of the schedule"
+    )
+    batch_rows: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="rows per step"
+    )
+    patience: int = Field(3, ge=0, description="epochs without progress before stopping; 0: never")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: a rare class counts as much as a common one"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 where this machine is faster with it (measured)"
+    )
+    seed: int = Field(0, ge=0, description="makes the run repeat bit for bit")
+
+
+class CompressSpec(_Section):
+    """How much smaller the bundle may become, and at what price."""
+
+    margin: Fraction = Field(
+        0.005, description="the most that the metric may fall for a smaller graph"
+    )
+    passes: tuple[str, ...] = Field(
+        ("int8",), description="the graphs to try beside the uncompressed one"
+    )
+
+
+class GateSpec(_Section):
+    """When a candidate becomes the champion."""
+
+    metric: Literal["accuracy", "log_loss"] = Field(
+        "accuracy", description="the score of a row that is compared with the champion's"
+    )
+    alpha: Fraction = Field(
+        0.05, gt=0, description="the chance of ever promoting a bundle that is not better"
+    )
+    min_rows: int = Field(50, ge=1, description="golden rows under which nothing is promoted")
+
+
+class ServeSpec(_Section):
+    """The service. None of this changes an answer."""
+
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="0 takes any free port")
+    max_batch_rows: int = Field(64, ge=1, description="rows answered together at the most")
+    max_wait_ms: Milliseconds = Field(
+        0.0, description="how long a request waits for others to join it; under load they do anyway"
+    )
+    max_request_bytes: SizeBytes = Field(1_000_000, description="a larger request is refused")
+    max_request_rows: int = Field(1000, ge=1, description="rows in one request at the most")
+
+
+class Spec(_Section):
+    """What the user declares: one wheel.
+
+    Attributes:
+      name: What to call the wheel; in answers and reports only.
+      data: Where the labelled rows are: paths, folders, globs or ``pypi:`` addresses.
+      test: Where golden rows are, used as they are; empty when Volano is to choose them.
+      inputs: Column name -> column.
+      target: The one column to predict.
+      store: SQL address of the store; None for SQLite in the wheel's folder.
+    """
+
+    version: Literal[1] = 1
+    name: str
+    data: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = ()
+    inputs: Mapping[str, ColumnSpec] = Field(min_length=1)
+    target: Mapping[str, ColumnSpec] = Field(min_length=1, max_length=1)
+    clean: CleanSpec = CleanSpec()
+    split: SplitSpec = SplitSpec()
+    train: TrainSpec = TrainSpec()
+    compress: Annotated[CompressSpec | Literal["off"], BeforeValidator(_on_off)] = CompressSpec()
+    gate: GateSpec = GateSpec()
+    serve: ServeSpec = ServeSpec()
+    store: str | None = None
+
+    @property
+    def target_name(self) -> str:
+        return next(iter(self.target))
+
+    @property
+    def target_column(self) -> ColumnSpec:
+        return next(iter(self.target.values()))
