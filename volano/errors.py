@@ -192,9 +192,7 @@ class RequestError(VolanoError, ValueError):
         fix: str | None = None,
     ) -> None:
         self.status = status
-        super().__init__(
-            number, what, where=where, expected=expected, nearest=nearest, fix=fix
-        )
+        super().__init__(number, what, where=where, expected=expected, nearest=nearest, fix=fix)
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

@@ -1,0 +1,17 @@
+"""Column types, one file each: how a column's values are read, checked and encoded."""
+
+from volano.columns._contract import Column, Encoded, FittedColumn, Inference, Ragged, Use
+from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
+
+__all__ = [
+    "Column",
+    "Encoded",
+    "FittedColumn",
+    "Inference",
+    "Ragged",
+    "Use",
+    "column_kind",
+    "column_kinds",
+    "column_options",
+    "column_uses",
+]

@@ -1,0 +1,134 @@
+"""What every column type does, and the arrays that pass between columns and models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+__all__ = ["Column", "Encoded", "FittedColumn", "Inference", "Ragged", "Use"]
+
+Use = Literal["input", "target", "both"]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How well a column type fits some raw values.
+
+    Attributes:
+      score: 0 (cannot be) to 1 (certain); the highest score wins.
+      reason: Why, in words that `volano init` prints.
+    """
+
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of unequal length without padding.
+
+    Attributes:
+      flat: All rows one after the other, shape (total,).
+      offsets: Row i is ``flat[offsets[i]:offsets[i + 1]]``; int64, shape (num_rows + 1,).
+    """
+
+    flat: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Length of each row, shape (num_rows,)."""
+        return np.diff(self.offsets)
+
+    def pad(
+        self, rows: NDArray[np.int64], fill: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The chosen rows as a rectangle.
+
+        Returns:
+          Values int64, shape (len(rows), longest), filled up on the right; and a mask int64 of the
+          same shape, 1 where there is a value.
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        columns = np.arange(max(int(lengths.max(initial=0)), 1))
+        inside = columns < lengths[:, None]
+        values = np.full(inside.shape, fill, dtype=np.int64)
+        values[inside] = self.flat[(starts[:, None] + columns)[inside]]
+        return values, inside.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Values as a model takes them, with what was lost on the way.
+
+    Attributes:
+      arrays: Name -> one array per row, ragged or rectangular along the first axis.
+      counts: What was truncated, unknown or coerced: name -> count over all rows.
+      notes: Row -> what was lost in that row, in words. Rows without loss are absent.
+    """
+
+    arrays: Mapping[str, Ragged | NDArray[Any]]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+
+@runtime_checkable
+class FittedColumn(Protocol):
+    """A column that has seen its training rows: frozen, and the same in training and serving."""
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The column's name in the table."""
+
+    def check(self, value: object) -> Any:
+        """The value as `encode` takes it.
+
+        Raises:
+          RequestError: It is not of this column's type.
+        """
+
+    def encode(self, values: Sequence[Any]) -> Encoded:
+        """Values to arrays; also says what was lost."""
+
+    def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Some encoded rows as the graph's inputs, padded to the longest of them."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted state as plain files (JSON and the like, never a pickle)."""
+
+    @classmethod
+    def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
+        """Read what `save` wrote: file name -> content."""
+
+
+class Column(Protocol):
+    """A column type: what a third party implements to add one."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    use: ClassVar[Use]
+    Options: ClassVar[type[BaseModel]]
+    Fitted: ClassVar[type[FittedColumn]]
+
+    @staticmethod
+    def infer(values: Sequence[str | None]) -> Inference:
+        """How well this type fits the raw values of a column."""
+
+    @staticmethod
+    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedColumn:
+        """Learn from training rows only. May read `values` once, as a stream."""

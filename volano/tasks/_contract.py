@@ -1,0 +1,46 @@
+"""What every task does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import FittedColumn
+
+__all__ = ["Answer", "Task"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One decoded output of a model.
+
+    Attributes:
+      value: What is predicted.
+      probability: How sure the model is of `value`, 0 to 1; None where the task has none.
+      probabilities: Name -> probability, highest first; empty where the task has none.
+    """
+
+    value: Any
+    probability: float | None
+    probabilities: Mapping[str, float]
+
+
+class Task(Protocol):
+    """Target type -> how the graph's output becomes an answer. Frozen; saved as plain JSON."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+    def decode(self, outputs: NDArray[np.float32]) -> Sequence[Answer]:
+        """The graph's output, shape (num_rows, ...), as one answer per row."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The state that `from_dict` reads."""
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any], target: FittedColumn) -> Self:
+        """The task as `as_dict` described it."""
