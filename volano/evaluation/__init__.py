@@ -1,0 +1,47 @@
+"""Judging: metrics with intervals, calibration, the gate, and the baselines to beat.
+
+Pure functions on numpy arrays: no torch, no files, no clock. Importing this room costs numpy
+alone; scikit-learn is imported only when a baseline that needs it is fitted.
+"""
+
+from __future__ import annotations
+
+from volano.evaluation.baselines import BASELINES, Baseline, majority, tfidf_svm
+from volano.evaluation.calibration import fit_temperature, softmax
+from volano.evaluation.gate import (
+    AlphaSpending,
+    Judgement,
+    NonInferiority,
+    judge,
+    minimum_rows,
+    not_worse,
+)
+from volano.evaluation.metrics import (
+    ClassificationReport,
+    ClassRow,
+    Estimate,
+    ReliabilityBin,
+    classification_report,
+    row_scores,
+)
+
+__all__ = [
+    "BASELINES",
+    "AlphaSpending",
+    "Baseline",
+    "ClassRow",
+    "ClassificationReport",
+    "Estimate",
+    "Judgement",
+    "NonInferiority",
+    "ReliabilityBin",
+    "classification_report",
+    "fit_temperature",
+    "judge",
+    "majority",
+    "minimum_rows",
+    "not_worse",
+    "row_scores",
+    "softmax",
+    "tfidf_svm",
+]
