@@ -91,10 +91,11 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         return float((mean_N - true_N).mean()), float(variance_N.mean())
 
     low, high = 1.0 / MAX_TEMPERATURE, 1.0 / MIN_TEMPERATURE
-    if slope_and_curvature(low)[0] >= 0:
-        return MAX_TEMPERATURE
+    # First the sharp end: where huge logits are all right, the slope is 0 at both.
     if slope_and_curvature(high)[0] <= 0:
         return MIN_TEMPERATURE
+    if slope_and_curvature(low)[0] >= 0:
+        return MAX_TEMPERATURE
     b = 1.0
     for _ in range(100):
         slope, curvature = slope_and_curvature(b)

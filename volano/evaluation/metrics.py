@@ -126,8 +126,10 @@ def classification_report(
 
     Intervals are of two kinds. A proportion (accuracy, and precision, recall and F1 of one class)
     gets Wilson's score interval: a bootstrap would call 20 right rows of 20 certain, [1, 1], and
-    Wilson says [0.84, 1]. Everything else gets a bias-corrected percentile bootstrap over rows.
-    The correction matters for calibration error: resampling adds noise to it, always upwards.
+    Wilson says [0.84, 1]. Macro averages and log loss get a bias-corrected percentile bootstrap
+    over rows. Calibration error gets the pivotal bootstrap, cut at 0: noise only ever adds to it,
+    in the rows and once more in their resamples, so that percentiles would lie above the truth.
+    The value itself stays the plain one, which is above 0 for a perfectly calibrated model too.
 
     Calibration error (ECE) and the reliability diagram use equal-mass bins: with equal widths, a
     good model puts most rows in the last bin and a noisy few in each other one. There are at most
@@ -379,7 +381,7 @@ def _row_estimates(
     resampled_B2 = np.concatenate(resampled)
     return (
         _bias_corrected(float(values[0]), resampled_B2[:, 0]),
-        _bias_corrected(float(values[1]), resampled_B2[:, 1]),
+        _pivotal(float(values[1]), resampled_B2[:, 1]),
     )
 
 
@@ -396,7 +398,18 @@ def _bias_corrected(value: float, resampled_B: Floats) -> Estimate:
     z0 = normal.inv_cdf(share)
     levels = [normal.cdf(2 * z0 - Z_95), normal.cdf(2 * z0 + Z_95)]
     low, high = (float(end) for end in np.quantile(resampled_B, levels))
-    # A calibration error near 0 lies below all of its resamples; the interval still holds it.
+    # With rare classes a macro average can lie beyond all of its resamples.
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def _pivotal(value: float, resampled_B: Floats) -> Estimate:
+    """The pivotal (or basic) interval of a number in [0, 1]: [2v - q97.5, 2v - q2.5].
+
+    It takes the resamples' distance from the value for the value's distance from the truth, bias
+    included.
+    """
+    near, far = (float(end) for end in np.quantile(resampled_B, [0.025, 0.975]))
+    low, high = max(0.0, 2 * value - far), min(1.0, 2 * value - near)
     return Estimate(value, min(low, value), max(high, value))
 
 
