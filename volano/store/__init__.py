@@ -1,0 +1,23 @@
+"""The wheel's memory: artifacts by content, lineage, turns, champions, predictions, feedback."""
+
+from volano.store._database import open_database
+from volano.store._store import (
+    Artifact,
+    Champion,
+    Run,
+    Store,
+    disk_errors,
+    file_digest,
+    folder_digest,
+)
+
+__all__ = [
+    "Artifact",
+    "Champion",
+    "Run",
+    "Store",
+    "disk_errors",
+    "file_digest",
+    "folder_digest",
+    "open_database",
+]

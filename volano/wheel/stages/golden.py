@@ -1,0 +1,53 @@
+"""golden: the rows that judge every bundle; chosen once and frozen for the life of the wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from volano.data import GoldenRows, Snapshot, choose_golden, golden_from_test, resolve, write_rows
+from volano.store import Run
+from volano.wheel._stage import Context, Setting
+
+__all__ = ["GoldenStage"]
+
+FILE = "golden.arrow"
+
+
+class GoldenStage:
+    """The first snapshot, or the test table that the spec names -> golden rows."""
+
+    name: ClassVar[str] = "golden"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("data",)
+
+    def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
+        del parents
+        spec = setting.spec
+        if spec.test:
+            files = resolve(spec.test, root=setting.root)
+            return {"test": [[file.name, setting.store.fingerprint(file.path)] for file in files]}
+        return {"split": spec.split.model_dump(exclude={"validation"})}
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        spec = context.spec
+        summary: dict[str, Any] = {}
+        if spec.test:
+            found = golden_from_test(
+                resolve(spec.test, root=context.root),
+                inputs=tuple(spec.inputs),
+                target=spec.target_name,
+                out=context.out / FILE,
+            )
+            summary = found.as_dict()
+        else:
+            snapshot = Snapshot.open(context.parent("data"))
+            rows = choose_golden(
+                snapshot,
+                share=spec.split.golden,
+                max_rows=spec.split.golden_max,
+                seed=spec.split.seed,
+            )
+            write_rows(snapshot, rows, context.out / FILE)
+        golden = GoldenRows.open(context.out / FILE)
+        return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}

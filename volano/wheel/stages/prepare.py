@@ -1,0 +1,148 @@
+"""prepare: clean the rows, split them, fit the columns, encode every row once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import FittedColumn, column_kind
+from volano.data import (
+    GoldenRows,
+    Snapshot,
+    clean,
+    encode_split,
+    save_columns,
+    split_snapshot,
+)
+from volano.errors import DataError
+from volano.models import choose_encoder, encoder_identity
+from volano.store import Run
+from volano.wheel._stage import Context, Setting
+from volano.wheel.stages import golden as golden_stage
+
+__all__ = ["PrepareStage"]
+
+FIT_ROWS = 200_000
+"""Training rows that a column is fitted on at the most, taken at even distances."""
+
+BATCH_ROWS = 8192
+
+
+class PrepareStage:
+    """Snapshot and golden rows -> fitted columns and encoded splits."""
+
+    name: ClassVar[str] = "prepare"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("data", "golden")
+
+    def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
+        del parents
+        spec = setting.spec
+        columns = {**spec.inputs, **spec.target}
+        return {
+            "clean": spec.clean.model_dump(exclude={"broken", "empty"}),
+            "validation": spec.split.validation,
+            "seed": spec.split.seed,
+            "columns": {
+                name: [
+                    column.type,
+                    column_kind(column.type).version,
+                    dict(column.options),
+                    encoder_identity(column.type, column.options, setting.root),
+                ]
+                for name, column in columns.items()
+            },
+        }
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        spec, out, say = context.spec, context.out, context.progress.say
+        snapshot = Snapshot.open(context.parent("data"))
+        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        selection = clean(snapshot, spec.clean, golden=golden, findings=out / "findings.jsonl")
+        train, validation = split_snapshot(
+            snapshot, selection.rows, share=spec.split.validation, seed=spec.split.seed
+        )
+        if len(train) == 0:
+            raise DataError(
+                501,
+                f"no rows are left to train on, of {snapshot.num_rows} read",
+                expected="rows that are neither empty, doubled nor golden",
+                fix="volano check",
+            )
+        details: dict[str, Any] = {}
+        inputs: dict[str, FittedColumn] = {}
+        fit_rows = train[:: -(-len(train) // FIT_ROWS)]
+        for name, column in spec.inputs.items():
+            values = snapshot.column(name, fit_rows)
+            chosen = choose_encoder(
+                column.type, column.options, values[:2000], context.root, say=say
+            )
+            options = {**column.options, **chosen}
+            inputs[name] = column_kind(column.type).fit(name, values, options)
+            details[name] = {key: chosen[key] for key in ("encoder", "reason")}
+        target_kind = column_kind(spec.target_column.type)
+        codes = np.unique(snapshot.codes(np.concatenate([train, validation])))
+        names = [snapshot.labels[code] for code in codes.tolist()]
+        if len(names) < 2:
+            raise DataError(
+                502,
+                f"after cleaning, every row has the target {names[0]!r}",
+                expected="at least two different values to tell apart",
+                fix="volano check",
+            )
+        target = target_kind.fit(spec.target_name, names, spec.target_column.options)
+        save_columns(out, inputs, target, details)
+        columns = (*inputs, target.name)
+        lost: dict[str, dict[str, int]] = {name: {} for name in inputs}
+        done = 0
+        total = len(train) + len(validation) + golden.num_rows
+
+        def watched(batches: Iterator[dict[str, list[str]]]) -> Iterator[dict[str, list[str]]]:
+            nonlocal done
+            for batch in batches:
+                yield batch
+                done += len(batch[target.name])
+                context.progress.step("encoding", done, total)
+
+        splits = {
+            "train": watched(snapshot.batches(train, columns, num_rows=BATCH_ROWS)),
+            "validation": watched(snapshot.batches(validation, columns, num_rows=BATCH_ROWS)),
+            "golden": watched(_golden_batches(golden, columns, target.name)),
+        }
+        for split, batches in splits.items():
+            counts = encode_split(out / split, inputs, target, batches)
+            if split != "golden":
+                for name, found in counts.items():
+                    for key, count in found.items():
+                        lost[name][key] = lost[name].get(key, 0) + count
+        np.save(out / "train" / "rows.npy", train)
+        np.save(out / "validation" / "rows.npy", validation)
+        summary = {
+            "train_rows": len(train),
+            "validation_rows": len(validation),
+            "golden_rows": golden.num_rows,
+            "classes": len(names),
+            "cleaning": selection.as_dict(),
+            "columns": {name: {**details[name], **lost[name]} for name in inputs},
+        }
+        (out / "summary.json").write_text(
+            json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
+        return summary
+
+
+def _golden_batches(
+    golden: GoldenRows, columns: tuple[str, ...], target: str
+) -> Iterator[dict[str, list[str]]]:
+    values = {name: golden.targets if name == target else golden.column(name) for name in columns}
+    for start in range(0, golden.num_rows, BATCH_ROWS):
+        yield {name: column[start : start + BATCH_ROWS] for name, column in values.items()}
+
+
+def class_counts(codes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """Rows of each class, shape (num_classes,)."""
+    return np.bincount(codes[codes >= 0], minlength=num_classes)
