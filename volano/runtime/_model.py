@@ -96,6 +96,7 @@ class Model:
       inputs: Name -> fitted input column, in the order of the spec.
       target: The fitted target column.
       task: Decodes the graph's output.
+      threads: Threads of one run of the graph.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -110,7 +111,8 @@ class Model:
             self.target = _load_column(files, self.manifest["target"])
             task = self.manifest["task"]
             self.task: Task = task_kind(task["type"]).from_dict(task["state"], self.target)
-            self._session = _session(files.read(self.manifest["graph"]["file"]), threads, path)
+            self.threads = threads or available_cores()
+            self._session = _session(files.read(self.manifest["graph"]["file"]), self.threads, path)
             files.verify()
         finally:
             files.close()
@@ -238,9 +240,9 @@ def _load_column(files: BundleFiles, entry: Mapping[str, Any]) -> FittedColumn:
     return kind.Fitted.load(entry["name"], files.read_folder(entry["folder"]))
 
 
-def _session(graph: bytes, threads: int | None, path: Path) -> onnxruntime.InferenceSession:
+def _session(graph: bytes, threads: int, path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads that spin while they wait take the core from the tokenizer and the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
