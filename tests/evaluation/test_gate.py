@@ -204,6 +204,13 @@ class TestSignFlip:
         expected = stats.ttest_rel(candidate, reference).confidence_interval()
         assert (judgement.low, judgement.high) == pytest.approx((expected.low, expected.high))
 
+    def test_a_margin_is_taken_off_each_difference(self):
+        difference = np.random.default_rng(5).normal(0.5, 1, size=18)
+        judgement = judge(difference, np.zeros(18), alpha=0.05, margin=0.4)
+        plain = judge(difference - 0.4, np.zeros(18), alpha=0.05)
+        assert judgement.p_better == plain.p_better
+        assert judgement.effect == pytest.approx(plain.effect + 0.4)
+
     def test_one_row_says_nothing(self):
         judgement = judge([0.3], [0.1], alpha=0.05)
         assert judgement.verdict == "inconclusive"

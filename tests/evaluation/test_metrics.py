@@ -143,7 +143,8 @@ def test_a_calibrated_model_may_have_no_calibration_error():
         ).metrics["calibration_error"]  # fmt: skip
         lows.append(estimate.low)
         highs.append(estimate.high)
-    assert np.mean(lows) < 0.015 < np.mean(highs)
+    assert np.mean(np.array(lows) == 0) >= 0.85
+    assert np.mean(highs) > 0.03
 
 
 def test_the_same_seed_gives_the_same_report_and_it_is_json():

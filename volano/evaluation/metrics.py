@@ -129,6 +129,7 @@ def classification_report(
     Wilson says [0.84, 1]. Macro averages and log loss get a bias-corrected percentile bootstrap
     over rows. Calibration error gets the pivotal bootstrap, cut at 0: noise only ever adds to it,
     in the rows and once more in their resamples, so that percentiles would lie above the truth.
+    Its lower end is 0 when a perfectly calibrated model could well show as much by chance.
     The value itself stays the plain one, which is above 0 for a perfectly calibrated model too.
 
     Calibration error (ECE) and the reliability diagram use equal-mass bins: with equal widths, a
@@ -157,6 +158,8 @@ def classification_report(
       Wilson, `Probable Inference, the Law of Succession, and Statistical Inference
       <https://doi.org/10.1080/01621459.1927.10502953>`_, 1927. Efron, `Nonparametric standard
       errors and confidence intervals <https://doi.org/10.2307/3314608>`_, 1981 (the correction).
+      Bröcker, Smith, `Increasing the Reliability of Reliability Diagrams
+      <https://doi.org/10.1175/WAF993.1>`_, 2007 (what a calibrated model shows by chance).
       Roelofs et al., `Mitigating Bias in Calibration Error Estimation
       <https://arxiv.org/abs/2012.08668>`_, 2022 (equal-mass bins).
     """
@@ -184,7 +187,7 @@ def classification_report(
     rng = np.random.default_rng(seed)
     accuracy = _wilson(int(right_N.sum()), num_rows)
     log_loss, calibration_error = _row_estimates(
-        log_loss_N, confidence_N - right_N, bin_N, rng, num_resamples
+        log_loss_N, confidence_N, right_N, bin_N, rng, num_resamples
     )
     return ClassificationReport(
         num_rows=num_rows,
@@ -356,13 +359,19 @@ def _macro_estimates(
 
 
 def _row_estimates(
-    log_loss_N: Floats, gap_N: Floats, bin_N: Ints, rng: np.random.Generator, num_resamples: int
+    log_loss_N: Floats,
+    confidence_N: Floats,
+    right_N: Floats,
+    bin_N: Ints,
+    rng: np.random.Generator,
+    num_resamples: int,
 ) -> tuple[Estimate, Estimate]:
     """Mean log loss, and ECE = sum over bins of |sum of (confidence - right)| / num_rows."""
     num_rows, num_bins = len(log_loss_N), int(bin_N.max()) + 1
     parts_NK = np.zeros((num_rows, 1 + num_bins))
     parts_NK[:, 0] = log_loss_N
-    parts_NK[np.arange(num_rows), 1 + bin_N] = gap_N
+    parts_NK[np.arange(num_rows), 1 + bin_N] = confidence_N - right_N
+    in_bin_NK = np.eye(num_bins)[bin_N]
 
     def both(sums_BK: Floats) -> Floats:
         ece_B = np.abs(sums_BK[:, 1:]).sum(axis=1)
@@ -370,7 +379,7 @@ def _row_estimates(
 
     values = both(parts_NK.sum(axis=0, keepdims=True))[0]
     chunk = max(1, CHUNK_ELEMENTS // num_rows)
-    resampled = []
+    resampled, calibrated = [], []
     for n in range(0, num_resamples, chunk):
         size = min(chunk, num_resamples - n)
         # How often each row is drawn: integers counted are faster than a multinomial over rows.
@@ -378,10 +387,17 @@ def _row_estimates(
         drawn += np.arange(size)[:, None] * num_rows
         times_BN = np.bincount(drawn.ravel(), minlength=size * num_rows).reshape(size, num_rows)
         resampled.append(both(times_BN @ parts_NK))
+        # The same confidences, right exactly as often as they say.
+        lucky_BN = rng.random((size, num_rows)) < confidence_N
+        gaps_BK = (confidence_N - lucky_BN) @ in_bin_NK
+        calibrated.append(np.abs(gaps_BK).sum(axis=1) / num_rows)
     resampled_B2 = np.concatenate(resampled)
+    error = _pivotal(float(values[1]), resampled_B2[:, 1])
+    if error.value <= np.quantile(np.concatenate(calibrated), 0.975):
+        error = Estimate(error.value, 0.0, error.high)
     return (
         _bias_corrected(float(values[0]), resampled_B2[:, 0]),
-        _pivotal(float(values[1]), resampled_B2[:, 1]),
+        error,
     )
 
 
