@@ -1,0 +1,107 @@
+"""Corrections as clients send them: checked by the target's column before they are logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from volano.columns import FittedColumn
+from volano.errors import RequestError, nearest, shorten
+from volano.serving._body import keys
+from volano.store._log import Correction
+
+__all__ = ["FIELDS", "corrections"]
+
+FIELDS = ("prediction_id", "value", "who", "new_class")
+
+LONGEST_NAME = 200
+"""Characters of a class name or of who gives feedback."""
+
+
+def corrections(
+    body: Any, target: FittedColumn, max_items: int
+) -> tuple[list[Correction], list[str]]:
+    """The corrections in a request's body, and what should be said about them.
+
+    Raises:
+      RequestError: Something in it is wrong; the first wrong thing is named.
+    """
+    many = isinstance(body, dict) and "items" in body
+    items = keys(body, ("items",))["items"] if many else [body]
+    if not isinstance(items, list) or not items:
+        raise RequestError(
+            55,
+            f"items is {shorten(items)}",
+            status=422,
+            expected="a list with at least one correction",
+        )
+    if len(items) > max_items:
+        raise RequestError(
+            53, f"there are {len(items)} items", status=413, expected=f"at most {max_items}"
+        )
+    notes: dict[str, None] = {}
+    found: list[Correction] = []
+    for number, item in enumerate(items):
+        where = f"item {number}" if many else None
+        try:
+            correction, note = _correction(item, target, where)
+        except RequestError as error:
+            if error.where is None and where:
+                error.where = where
+            raise
+        found.append(correction)
+        if note:
+            notes[note] = None
+    return found, list(notes)
+
+
+def _correction(
+    item: Any, target: FittedColumn, where: str | None
+) -> tuple[Correction, str | None]:
+    fields = keys(item, FIELDS, where)
+    for name in ("prediction_id", "value"):
+        if name not in fields:
+            raise RequestError(
+                56, f"there is no {name}", status=422, expected="prediction_id and value"
+            )
+    id_ = _text(fields, "prediction_id", 64)
+    who = _text(fields, "who", LONGEST_NAME) if fields.get("who") is not None else ""
+    new_class = fields.get("new_class", False)
+    if not isinstance(new_class, bool):
+        raise RequestError(
+            56, f"new_class is {shorten(new_class)}", status=422, expected="true or false"
+        )
+    names: tuple[str, ...] | None = getattr(target, "names", None)
+    if not new_class or names is None:
+        try:
+            return Correction(id_, target.check(fields["value"]), who), None
+        except RequestError as error:
+            if names is not None and isinstance(fields["value"], str) and fields["value"].strip():
+                error.fix = 'send "new_class": true with it if it is a class that is to be learned'
+            raise
+    value = _text(fields, "value", LONGEST_NAME).strip()
+    if value in names:
+        return Correction(id_, value, who), None
+    close = nearest(value, names)
+    return Correction(id_, value, who), (
+        f"{shorten(value)} is a class that this model does not know: it cannot answer so before a "
+        "turn has learned it" + (f". Did you mean {close}?" if close else "")
+    )
+
+
+def _text(fields: Mapping[str, Any], name: str, longest: int) -> str:
+    value = fields[name]
+    if (
+        isinstance(value, str)
+        and len(value) <= longest
+        # PostgreSQL cannot hold NUL, and the others only make reports hard to read.
+        and value.isprintable()
+        and (value.strip() or name == "who")
+    ):
+        return value
+    raise RequestError(
+        56,
+        f"{name} is {shorten(value)}",
+        status=422,
+        expected=f"text on one line of at most {longest} characters",
+    )
