@@ -1,0 +1,38 @@
+"""Tables in, frozen rows out: reading, cleaning, and choosing which rows are held out."""
+
+from volano.data._cleaning import Count, Selection, clean
+from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
+from volano.data._keys import fold
+from volano.data._read import Sample, read_rows, sample
+from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
+from volano.data._snapshot_file import Snapshot
+from volano.data._sources import SourceFile, resolve
+from volano.data._splits import choose_golden, split_snapshot, split_validation
+from volano.data._table import BrokenRow, FileReport, ReadReport, Row
+
+__all__ = [
+    "BrokenRow",
+    "Count",
+    "FeedbackRow",
+    "FileReport",
+    "GoldenRows",
+    "ReadReport",
+    "Row",
+    "Sample",
+    "Selection",
+    "Snapshot",
+    "SnapshotSummary",
+    "SourceFile",
+    "TestSummary",
+    "choose_golden",
+    "clean",
+    "fold",
+    "golden_from_test",
+    "read_rows",
+    "resolve",
+    "sample",
+    "split_snapshot",
+    "split_validation",
+    "take_snapshot",
+    "write_rows",
+]

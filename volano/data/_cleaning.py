@@ -1,0 +1,270 @@
+"""Rows that teach nothing or the wrong thing: found, counted, listed, and handled as the spec says.
+
+In this order, and each row is of one kind at the most:
+
+1. Golden rows and their repeats: same inputs but for case, space and punctuation. Always left out.
+2. Superseded rows: same inputs as a correction. The latest correction stays, all else goes.
+3. Duplicates: same inputs and label as an earlier row.
+4. Conflicts: same inputs, different labels. Under ``drop`` none of them stays, since nothing says
+   which is right.
+5. Rare classes: fewer rows than rare_below among those that are left.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from volano.data._golden import GoldenRows
+from volano.data._groups import PARTITION_ROWS, Groups, grouped, row_ranges
+from volano.data._snapshot import disk_error
+from volano.data._snapshot_file import RowIndices, Snapshot
+from volano.errors import DataError
+from volano.spec import CleanSpec
+
+__all__ = ["Count", "Selection", "clean"]
+
+_FIRST = 20
+_KEPT, _GOLDEN, _REPEAT, _SUPERSEDED, _DUPLICATE, _CONFLICT, _RARE = range(7)
+_KINDS = {
+    _GOLDEN: "golden",
+    _REPEAT: "golden_repeats",
+    _SUPERSEDED: "superseded",
+    _DUPLICATE: "duplicates",
+    _CONFLICT: "conflicts",
+    _RARE: "rare",
+}
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many rows something was found in, and what was done.
+
+    Attributes:
+      rows: Their number.
+      action: ``dropped`` or ``kept``; ``counted`` where there was nothing to do.
+      first: Where the first of them are, as ``file:row``.
+    """
+
+    rows: int
+    action: Literal["dropped", "kept", "counted"]
+    first: list[str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows to train on, and what became of the others.
+
+    Attributes:
+      rows: Indices into the snapshot, ascending, int64.
+      counts: By kind: read, broken, empty, repaired, duplicates, conflicts, superseded, golden,
+        golden_repeats, rare, kept.
+      rare_classes: Label -> rows, of the classes with fewer rows than rare_below.
+    """
+
+    rows: RowIndices
+    counts: dict[str, Count]
+    rare_classes: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "counts": {kind: asdict(count) for kind, count in self.counts.items()},
+            "rare_classes": self.rare_classes,
+        }
+
+
+def clean(
+    snapshot: Snapshot,
+    spec: CleanSpec,
+    *,
+    golden: GoldenRows | None = None,
+    findings: Path | None = None,
+    partition_rows: int = PARTITION_ROWS,
+) -> Selection:
+    """Choose the rows to train on.
+
+    Args:
+      snapshot: All usable rows.
+      spec: What to do with each kind.
+      golden: The golden rows, which never train a model.
+      findings: Where to list every row that is of some kind, one JSON object a line.
+      partition_rows: Rows to hold in memory at a time.
+    Raises:
+      DataError: Fewer than two classes are left (DATA-026), or the disk is full (DATA-013).
+    """
+    keys = snapshot.keys
+    kinds = np.zeros(len(keys), np.uint8)
+    dropped = np.zeros(len(keys), bool)
+    if golden is not None and golden.num_rows:
+        _mark_golden(keys, golden, snapshot.num_source_rows, kinds)
+        dropped |= kinds != _KEPT
+    undecided = kinds == _KEPT
+    for groups in grouped(keys, "exact", mask=undecided, partition_rows=partition_rows):
+        _mark_group(groups, snapshot.num_source_rows, spec, kinds, dropped)
+    rare_classes = _mark_rare(snapshot, spec, kinds, dropped)
+    rows = np.flatnonzero(~dropped)
+    num_classes = int(np.count_nonzero(_label_counts(snapshot, dropped)))
+    if num_classes < 2:
+        raise _nothing_left(snapshot, kinds, num_classes)
+    if findings:
+        try:
+            with findings.open("w", encoding="utf-8", newline="\n") as stream:
+                _list(snapshot, kinds, dropped, stream)
+        except OSError as error:
+            raise disk_error(findings.parent, error) from None
+    return Selection(rows, _counts(snapshot, spec, kinds, rows), rare_classes)
+
+
+def _mark_golden(
+    keys: npt.NDArray[np.void],
+    golden: GoldenRows,
+    num_source_rows: int,
+    kinds: npt.NDArray[np.uint8],
+) -> None:
+    order = np.argsort(golden.folded[:, 0], kind="stable")
+    hi, lo = golden.folded[order].T
+    exact = {(int(a), int(b)) for a, b in golden.exact} if golden.held_out else set()
+    for rows in row_ranges(len(keys)):
+        place = np.minimum(np.searchsorted(hi, keys["folded_hi"][rows]), len(hi) - 1)
+        alike = (hi[place] == keys["folded_hi"][rows]) & (lo[place] == keys["folded_lo"][rows])
+        for row in (np.flatnonzero(alike) + rows.start).tolist():
+            # The first row with a golden row's very inputs is that row itself, held out.
+            itself = (int(keys["exact_hi"][row]), int(keys["exact_lo"][row]))
+            kinds[row] = _GOLDEN if itself in exact and row < num_source_rows else _REPEAT
+            exact.discard(itself)
+
+
+def _mark_group(
+    groups: Groups,
+    num_source_rows: int,
+    spec: CleanSpec,
+    kinds: npt.NDArray[np.uint8],
+    dropped: npt.NDArray[np.bool_],
+) -> None:
+    rows, group, labels = groups.rows, groups.group, groups.labels
+    # The rows of a group ascend, and feedback comes last and oldest first: a group with feedback
+    # has it at its end, and there the latest one.
+    last = np.append(groups.starts[1:], len(rows)) - 1
+    corrected = (rows[last] >= num_source_rows) & (last > groups.starts)
+    superseded = corrected[group]
+    superseded[last] = False
+    kinds[rows[superseded]] = _SUPERSEDED
+    dropped[rows[superseded]] = True
+    left = np.flatnonzero(~superseded)
+    rows, group, labels = rows[left], group[left], labels[left]
+
+    # Within a group by label; the first row of each label is the one that others repeat.
+    order = np.lexsort((labels, group))
+    same = np.zeros(len(rows), bool)
+    same[order[1:]] = (group[order][1:] == group[order][:-1]) & (
+        labels[order][1:] == labels[order][:-1]
+    )
+    num_labels = np.bincount(group[~same], minlength=len(groups.starts))
+    clash = (num_labels > 1)[group]
+    conflicting = clash if spec.duplicates == "keep" else clash & ~same
+    kinds[rows[same]] = _DUPLICATE
+    kinds[rows[conflicting]] = _CONFLICT
+    dropped[rows[same]] = spec.duplicates == "drop"
+    if spec.conflicts == "drop":
+        dropped[rows[clash]] = True
+
+
+def _label_counts(snapshot: Snapshot, dropped: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    counts = np.zeros(len(snapshot.labels), np.int64)
+    for rows in row_ranges(snapshot.num_rows):
+        labels = snapshot.keys["label"][rows][~dropped[rows]]
+        counts += np.bincount(labels, minlength=len(counts))
+    return counts
+
+
+def _mark_rare(
+    snapshot: Snapshot,
+    spec: CleanSpec,
+    kinds: npt.NDArray[np.uint8],
+    dropped: npt.NDArray[np.bool_],
+) -> dict[str, int]:
+    counts = _label_counts(snapshot, dropped)
+    rare = (counts < spec.rare_below) & (counts > 0)
+    if not rare.any():
+        return {}
+    for rows in row_ranges(snapshot.num_rows):
+        found = rare[snapshot.keys["label"][rows]] & ~dropped[rows]
+        # A row that is kept although it is of another kind stays of that kind.
+        kinds[rows][found & (kinds[rows] == _KEPT)] = _RARE
+        if spec.rare == "drop":
+            kinds[rows][found] = _RARE
+            dropped[rows] |= found
+    return {snapshot.labels[code]: int(counts[code]) for code in np.flatnonzero(rare)}
+
+
+def _nothing_left(snapshot: Snapshot, kinds: npt.NDArray[np.uint8], num_classes: int) -> DataError:
+    found = np.bincount(kinds, minlength=7)
+    lost = ", ".join(f"{found[kind]:,} {name}" for kind, name in _KINDS.items() if found[kind])
+    return DataError(
+        26,
+        f"of {snapshot.num_rows:,} rows, cleaning leaves those of {num_classes} classes ({lost})",
+        where=snapshot.target,
+        expected="training rows of at least two classes",
+        fix="add rows, or keep more of them under clean: in volano.yaml",
+    )
+
+
+def _list(
+    snapshot: Snapshot,
+    kinds: npt.NDArray[np.uint8],
+    dropped: npt.NDArray[np.bool_],
+    stream: IO[str],
+) -> None:
+    for rows in row_ranges(snapshot.num_rows):
+        found = np.flatnonzero(kinds[rows]) + rows.start
+        # In small steps, since here every row becomes Python objects.
+        for part in np.array_split(found, len(found) // 8192 + 1):
+            places = snapshot.rows.take("file", part), snapshot.rows.take("row", part)
+            names = [file["name"] for file in snapshot.summary.files]
+            for row, file, number in zip(part.tolist(), *places, strict=True):
+                finding = {
+                    "kind": _KINDS[int(kinds[row])],
+                    "action": "dropped" if dropped[row] else "kept",
+                    "file": names[file] if file >= 0 else "feedback",
+                    "row": number,
+                    # Rows with the same inputs have the same key: what conflicts with what.
+                    "key": f"{int(snapshot.keys['exact_hi'][row]):016x}",
+                    "label": snapshot.labels[int(snapshot.keys["label"][row])],
+                }
+                stream.write(json.dumps(finding, ensure_ascii=False) + "\n")
+
+
+def _counts(
+    snapshot: Snapshot, spec: CleanSpec, kinds: npt.NDArray[np.uint8], kept: RowIndices
+) -> dict[str, Count]:
+    summary = snapshot.summary
+    actions: dict[int, Literal["dropped", "kept"]] = {
+        _GOLDEN: "dropped",
+        _REPEAT: "dropped",
+        _SUPERSEDED: "dropped",
+        _DUPLICATE: "kept" if spec.duplicates == "keep" else "dropped",
+        _CONFLICT: "kept" if spec.conflicts == "keep" else "dropped",
+        _RARE: "kept" if spec.rare == "keep" else "dropped",
+    }
+    first = summary.first
+    counts = {
+        "read": Count(summary.read, "counted", []),
+        "broken": Count(summary.broken, "dropped", first.get("broken", [])),
+        "empty": Count(summary.empty, "dropped", first.get("empty", [])),
+        "repaired": Count(summary.repaired, "kept", first.get("repaired", [])),
+    }
+    totals = np.bincount(kinds, minlength=7)
+    for kind, name in _KINDS.items():
+        rows: list[int] = []
+        for part in row_ranges(snapshot.num_rows):
+            if len(rows) < min(_FIRST, totals[kind]):
+                rows += (np.flatnonzero(kinds[part] == kind)[:_FIRST] + part.start).tolist()
+        places = snapshot.places(np.array(rows[:_FIRST], np.int64))
+        counts[name] = Count(int(totals[kind]), actions[kind], places)
+    counts["kept"] = Count(len(kept), "kept", [])
+    return counts

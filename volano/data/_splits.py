@@ -1,0 +1,167 @@
+"""Which rows are held out: golden rows to judge bundles, validation rows to steer training.
+
+Both are chosen by a hash of the seed and the row's folded inputs, not by its place in the table:
+the order of the rows does not matter, and rows that are alike up to case, space and punctuation
+are always on the same side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from volano.data._groups import PARTITION_ROWS, grouped, mix, row_ranges
+from volano.data._keys import Hashes
+from volano.data._snapshot_file import RowIndices, Snapshot
+
+__all__ = ["choose_golden", "split_snapshot", "split_validation"]
+
+_Counts = npt.NDArray[np.int64]
+_Scored = tuple[RowIndices, npt.NDArray[np.int32], npt.NDArray[np.uint64]]
+
+
+def choose_golden(
+    snapshot: Snapshot,
+    *,
+    share: float,
+    max_rows: int,
+    seed: int,
+    partition_rows: int = PARTITION_ROWS,
+) -> RowIndices:
+    """Rows to freeze as golden rows, each class by its share.
+
+    Only rows of the sources are chosen, one at the most of those that are alike up to case, space
+    and punctuation, and none whose likes have different labels. Each class keeps two rows for
+    training or all it has.
+
+    Args:
+      snapshot: All usable rows.
+      share: Share of the distinct rows, 0 to 1.
+      max_rows: The most rows to choose.
+      seed: Another seed chooses others.
+      partition_rows: Rows to hold in memory at a time.
+    Returns:
+      Indices, ascending, int64; empty when no class can spare a row.
+    """
+    num_labels = len(snapshot.labels)
+    available = np.zeros(num_labels, np.int64)
+
+    def partitions() -> Iterator[_Scored]:
+        for groups in grouped(snapshot.keys, "folded", partition_rows=partition_rows):
+            first = groups.starts
+            low = np.minimum.reduceat(groups.labels, first)
+            high = np.maximum.reduceat(groups.labels, first)
+            usable = first[(low == high) & (groups.rows[first] < snapshot.num_source_rows)]
+            score = mix(groups.hi[usable], groups.lo[usable], seed)
+            yield groups.rows[usable], groups.labels[usable], score
+
+    for _, labels, _ in partitions():
+        available += np.bincount(labels, minlength=num_labels)
+    wanted = min(max_rows, round(share * int(available.sum())))
+    quota = _apportion(available, wanted, np.maximum(available - 2, 0))
+    # A second pass keeps the rows with the lowest scores of each class, never more than asked for.
+    best: _Scored = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint64))
+    for found in partitions():
+        rows = np.concatenate([best[0], found[0]])
+        labels = np.concatenate([best[1], found[1]])
+        score = np.concatenate([best[2], found[2]])
+        chosen = _lowest(labels, score, quota)
+        best = (rows[chosen], labels[chosen], score[chosen])
+    return np.sort(best[0])
+
+
+def split_snapshot(
+    snapshot: Snapshot, rows: RowIndices, *, share: float, seed: int
+) -> tuple[RowIndices, RowIndices]:
+    """``split_validation`` for rows of a snapshot, without loading all of their hashes."""
+    score = np.empty(len(rows), np.uint64)
+    labels = np.empty(len(rows), np.int32)
+    for part in row_ranges(len(rows)):
+        keys = snapshot.keys[rows[part]]
+        score[part] = mix(keys["folded_hi"], keys["folded_lo"], seed)
+        labels[part] = keys["label"]
+    return _split(rows, labels, score, share)
+
+
+def split_validation(
+    rows: RowIndices,
+    labels: npt.NDArray[np.int32],
+    folded: Hashes,
+    *,
+    share: float,
+    seed: int,
+) -> tuple[RowIndices, RowIndices]:
+    """Divide rows into those to train on and those to validate on.
+
+    Of each class, the rows with the lowest scores validate, where the score is a hash of the seed
+    and the folded inputs. When rows are added, a row changes sides only if its score lies between
+    the class's old and new borders, which both tend to ``share``: few rows ever do.
+
+    Args:
+      rows: Indices, shape (num_rows,).
+      labels: Their label codes.
+      folded: Their folded hashes, shape (num_rows, 2).
+      share: Share of each class to validate on, 0 to 1.
+      seed: Another seed divides otherwise.
+    Returns:
+      Rows to train on and rows to validate on, both ascending. Every class has a row to train on.
+    """
+    return _split(rows, labels, mix(folded[:, 0], folded[:, 1], seed), share)
+
+
+def _split(
+    rows: RowIndices,
+    labels: npt.NDArray[np.int32],
+    score: npt.NDArray[np.uint64],
+    share: float,
+) -> tuple[RowIndices, RowIndices]:
+    if not len(rows):
+        return rows, rows
+    order = np.argsort(score, kind="stable")
+    first = np.ones(len(rows), bool)
+    first[1:] = score[order][1:] != score[order][:-1]
+    # Rows that are alike are one unit, which counts for the class of its first row.
+    unit = np.empty(len(rows), np.int64)
+    unit[order] = np.cumsum(first) - 1
+    leaders = order[first]
+    unit_labels, unit_scores = labels[leaders], score[leaders]
+    num_units = np.bincount(unit_labels, minlength=int(labels.max()) + 1)
+    quota = np.minimum(np.round(share * num_units).astype(np.int64), np.maximum(num_units - 1, 0))
+    validates = np.zeros(len(leaders), bool)
+    validates[_lowest(unit_labels, unit_scores, quota)] = True
+    # A class may live only in units that count for other classes: one of them comes back.
+    present = np.unique(labels)
+    for label in present[~np.isin(present, labels[~validates[unit]])]:
+        validates[unit[np.flatnonzero(labels == label)[0]]] = False
+    mask = validates[unit]
+    return np.sort(rows[~mask]), np.sort(rows[mask])
+
+
+def _apportion(available: _Counts, wanted: int, most: _Counts) -> _Counts:
+    """Seats for each class in proportion to its rows, by largest remainder, at most ``most``."""
+    total = int(available.sum())
+    if not total:
+        return np.zeros_like(available)
+    exact = available * (wanted / total)
+    quota: _Counts = np.minimum(np.floor(exact).astype(np.int64), most)
+    # Ties go to the lower label code, so that the outcome is the same everywhere.
+    for label in np.lexsort((np.arange(len(exact)), -(exact - np.floor(exact)))):
+        if quota.sum() >= wanted:
+            break
+        if quota[label] < most[label]:
+            quota[label] += 1
+    return quota
+
+
+def _lowest(
+    labels: npt.NDArray[np.int32], score: npt.NDArray[np.uint64], quota: _Counts
+) -> RowIndices:
+    """Positions of the ``quota[label]`` lowest scores of each label."""
+    order: RowIndices = np.lexsort((score, labels))
+    ordered = labels[order]
+    starts = np.searchsorted(ordered, np.arange(len(quota)))
+    rank = np.arange(len(order)) - starts[ordered]
+    chosen: RowIndices = order[rank < quota[ordered]]
+    return chosen
