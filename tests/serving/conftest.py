@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -20,6 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from volano.columns.category import FittedCategory
 from volano.columns.text import FittedText, train_tokenizer
 from volano.runtime import FORMAT, MANIFEST, Model, load, seal
+from volano.serving import create_app
+from volano.serving._app import App
+from volano.spec import ServeSpec
 from volano.store._database import open_database
 from volano.store._log import PredictionLog
 
@@ -180,3 +184,59 @@ def serve(bundle: Path, database: str) -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.stop(signal.SIGKILL)
+
+
+class Local:
+    """The service in this process, without a socket: each call runs its event loop for a while."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._runner = asyncio.Runner()
+        self._lifespan = app.lifespan()
+        self._runner.run(self._lifespan.__aenter__())
+        transport = httpx.ASGITransport(app=app)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    def run(self, *requests: httpx.Request) -> list[httpx.Response]:
+        """Send requests at the same time."""
+
+        async def all_of_them() -> list[httpx.Response]:
+            return await asyncio.gather(*(self._client.send(request) for request in requests))
+
+        return self._runner.run(all_of_them())
+
+    def request(self, method: str, path: str, **what: Any) -> httpx.Response:
+        return self.run(self._client.build_request(method, path, **what))[0]
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.request("POST", path, json=body)
+
+    def build(self, text: str) -> httpx.Request:
+        return self._client.build_request("POST", "/v1/predict", json={"row": {"text": text}})
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.run(self._lifespan.__aexit__(None, None, None))
+        self._runner.close()
+
+
+@pytest.fixture
+def service(model: Model, log: PredictionLog) -> Iterator[Callable[..., Local]]:
+    """Makes services around the tiny model; options are those of ServeSpec."""
+    made: list[Local] = []
+
+    def make(model: Any = model, log: PredictionLog | None = log, **options: Any) -> Local:
+        made.append(Local(create_app(model, log=log, serve=ServeSpec(**options), name="tiny")))
+        return made[-1]
+
+    yield make
+    for local in made:
+        local.close()
+
+
+@pytest.fixture
+def local(service: Callable[..., Local]) -> Local:
+    return service()

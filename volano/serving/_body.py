@@ -20,6 +20,10 @@ BODY_TIMEOUT_S = 30.0
 """How long a client may take to send a body that did not come in one piece."""
 
 
+DEEPEST = 64
+"""Levels of lists and objects in a body: more than any column needs."""
+
+
 class Gone(Exception):
     """The client went away while it was sending."""
 
@@ -164,9 +168,21 @@ def _parsed(body: bytes) -> Any:
                 f"a text has half of a surrogate pair, {shorten(error.object[error.start])}",
                 expected="Unicode text",
             ) from error
-        except RecursionError as error:
-            raise RequestError(37, "the body nests too deep", expected="plain values") from error
     return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        level = [
+            inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+def _too_deep() -> RequestError:
+    return RequestError(37, "the body nests too deep", expected=f"at most {DEEPEST} levels")
 
 
 def keys(value: Any, known: Sequence[str], where: str | None = None) -> Mapping[str, Any]:
