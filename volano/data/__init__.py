@@ -3,6 +3,7 @@
 from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
+from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
 from volano.data._read import Sample, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
 from volano.data._snapshot_file import Snapshot
@@ -13,9 +14,11 @@ from volano.data._table import BrokenRow, FileReport, ReadReport, Row
 __all__ = [
     "BrokenRow",
     "Count",
+    "EncodedSplit",
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "Prepared",
     "ReadReport",
     "Row",
     "Sample",
@@ -26,11 +29,13 @@ __all__ = [
     "TestSummary",
     "choose_golden",
     "clean",
+    "encode_split",
     "fold",
     "golden_from_test",
     "read_rows",
     "resolve",
     "sample",
+    "save_columns",
     "split_snapshot",
     "split_validation",
     "take_snapshot",

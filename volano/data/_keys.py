@@ -65,7 +65,9 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.encode().translate(_LOWER, _DROPPED).decode()
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded).translate(_FOLD)
+    bare = unicodedata.normalize("NFKC", folded).translate(_FOLD)
+    # What was left out may have kept a letter and its mark apart.
+    return unicodedata.normalize("NFC", bare)
 
 
 def hash_inputs(columns: Sequence[Sequence[str]]) -> tuple[Hashes, Hashes]:
