@@ -155,9 +155,10 @@ def _parsed(body: bytes) -> Any:
     except ValueError as error:
         raise RequestError(36, f"the body is not JSON: {error}", expected=expected) from error
     except RecursionError as error:
-        raise RequestError(
-            37, "the body nests too deep", expected="rows of plain values"
-        ) from error
+        raise _too_deep() from error
+    # Python's own limit depends on who calls: what can be parsed may still be too deep to print.
+    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
+        raise _too_deep()
     # Half of a surrogate pair can only come in as an escape. No store and no answer could hold it.
     if "\\u" in text or "\\U" in text:
         try:
