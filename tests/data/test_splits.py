@@ -140,6 +140,16 @@ def test_rows_stay_on_their_side_when_rows_are_added() -> None:
     assert len(moved) < 60  # of 3000; a new shuffle would move some 540
 
 
+def test_partitions_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"row {n % 700}" for n in range(1000)]
+    labels = (np.arange(1000) % 7).astype(np.int32)
+    _, folded = hash_inputs([texts])
+    once = split_validation(np.arange(1000), labels, folded, share=0.2, seed=0)
+    monkeypatch.setattr("volano.data._splits.PARTITION_ROWS", 30)
+    parted = split_validation(np.arange(1000), labels, folded, share=0.2, seed=0)
+    assert [part.tolist() for part in parted] == [part.tolist() for part in once]
+
+
 def test_empty_split() -> None:
     none = np.empty(0, np.int64)
     parts = split_validation(

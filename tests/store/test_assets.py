@@ -301,6 +301,17 @@ def test_cache_that_cannot_be_made(wheel: str, tmp_path: Path) -> None:
         fetch(address("tiny/model", wheel), cache=tmp_path / "file")
 
 
+def test_leavings_of_a_killed_process_are_removed(wheel: str) -> None:
+    old = cache_folder() / "assets" / ".fetch-old"
+    new = cache_folder() / "assets" / ".fetch-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    fetch(address("tiny/model", wheel))
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("VOLANO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

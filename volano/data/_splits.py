@@ -119,24 +119,46 @@ def _split(
 ) -> tuple[RowIndices, RowIndices]:
     if not len(rows):
         return rows, rows
-    order = np.argsort(score, kind="stable")
-    first = np.ones(len(rows), bool)
-    first[1:] = score[order][1:] != score[order][:-1]
-    # Rows that are alike are one unit, which counts for the class of its first row.
-    unit = np.empty(len(rows), np.int64)
-    unit[order] = np.cumsum(first) - 1
-    leaders = order[first]
-    unit_labels, unit_scores = labels[leaders], score[leaders]
-    num_units = np.bincount(unit_labels, minlength=int(labels.max()) + 1)
+    num_units = np.zeros(int(labels.max()) + 1, np.int64)
+    for _, _, leaders in _units(score):
+        num_units += np.bincount(labels[leaders], minlength=len(num_units))
     quota = np.minimum(np.round(share * num_units).astype(np.int64), np.maximum(num_units - 1, 0))
-    validates = np.zeros(len(leaders), bool)
-    validates[_lowest(unit_labels, unit_scores, quota)] = True
+    # Units come with ascending scores, so each class takes the first ones until it has enough.
+    validates = np.zeros(len(rows), bool)
+    for positions, unit, leaders in _units(score):
+        chosen = _lowest(labels[leaders], score[leaders], quota)
+        quota -= np.bincount(labels[leaders[chosen]], minlength=len(quota))
+        taken = np.zeros(len(leaders), bool)
+        taken[chosen] = True
+        validates[positions] = taken[unit]
     # A class may live only in units that count for other classes: one of them comes back.
-    present = np.unique(labels)
-    for label in present[~np.isin(present, labels[~validates[unit]])]:
-        validates[unit[np.flatnonzero(labels == label)[0]]] = False
-    mask = validates[unit]
-    return np.sort(rows[~mask]), np.sort(rows[mask])
+    in_all = np.bincount(labels, minlength=len(quota))
+    in_train = np.bincount(labels[~validates], minlength=len(quota))
+    for label in np.flatnonzero((in_all > 0) & (in_train == 0)):
+        validates[score == score[np.argmax(labels == label)]] = False
+    train, validation = rows[~validates], rows[validates]
+    train.sort()
+    validation.sort()
+    return train, validation
+
+
+def _units(score: npt.NDArray[np.uint64]) -> Iterator[tuple[RowIndices, RowIndices, RowIndices]]:
+    """Rows that are alike, in partitions with ascending scores.
+
+    Yields:
+      Positions of the partition's rows, sorted by score; the unit that each is of; and for each
+      unit its leader, the position of its first row, whose class the unit counts for.
+    """
+    bits = max(0, int(np.ceil(np.log2(len(score) / PARTITION_ROWS))))
+    for partition in range(2**bits):
+        positions = np.arange(len(score))
+        if bits:
+            positions = np.flatnonzero(score >> np.uint64(64 - bits) == partition)
+        positions = positions[np.argsort(score[positions], kind="stable")]
+        ordered = score[positions]
+        first = np.ones(len(positions), bool)
+        first[1:] = ordered[1:] != ordered[:-1]
+        yield positions, np.cumsum(first) - 1, positions[first]
 
 
 def _apportion(available: _Counts, wanted: int, most: _Counts) -> _Counts:

