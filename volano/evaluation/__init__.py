@@ -24,6 +24,7 @@ from volano.evaluation.metrics import (
     classification_report,
     row_scores,
 )
+from volano.evaluation.rows import align_names, scores_by_name
 
 __all__ = [
     "BASELINES",
@@ -35,6 +36,7 @@ __all__ = [
     "Judgement",
     "NonInferiority",
     "ReliabilityBin",
+    "align_names",
     "classification_report",
     "fit_temperature",
     "judge",
@@ -42,6 +44,7 @@ __all__ = [
     "minimum_rows",
     "not_worse",
     "row_scores",
+    "scores_by_name",
     "softmax",
     "tfidf_svm",
 ]

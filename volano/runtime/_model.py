@@ -190,13 +190,22 @@ class Model:
                 notes[row] = (*notes.get(row, ()), note)
         return EncodedRows(encoded, len(next(iter(encoded.values()))), notes)
 
-    def outputs(self, encoded: EncodedRows) -> NDArray[np.float32]:
-        """The graph's output for each row, in order; shape (num_rows, ...)."""
+    def outputs(
+        self, encoded: EncodedRows, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """The graph's output for each row, in order; shape (num_rows, ...).
+
+        Args:
+          encoded: The rows; at least one.
+          rows: Those to answer, at least one; None for all.
+        """
+        if rows is None:
+            rows = np.arange(encoded.num_rows, dtype=np.int64)
         parts: list[NDArray[np.float32]] = []
         order: list[NDArray[np.int64]] = []
-        for rows in _batches(encoded.widths()):
-            parts.append(self.run(encoded, rows))
-            order.append(rows)
+        for places in _batches(encoded.widths()[rows]):
+            parts.append(self.run(encoded, rows[places]))
+            order.append(places)
         stacked = np.concatenate(parts)
         result = np.empty_like(stacked)
         result[np.concatenate(order)] = stacked

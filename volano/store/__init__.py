@@ -1,6 +1,7 @@
 """The wheel's memory: artifacts by content, lineage, turns, champions, predictions, feedback."""
 
 from volano.store._database import open_database
+from volano.store._log import Correction, LabelledRow, LoggedPrediction, PredictionLog
 from volano.store._store import (
     Artifact,
     Champion,
@@ -14,6 +15,10 @@ from volano.store._store import (
 __all__ = [
     "Artifact",
     "Champion",
+    "Correction",
+    "LabelledRow",
+    "LoggedPrediction",
+    "PredictionLog",
     "Run",
     "Store",
     "disk_errors",

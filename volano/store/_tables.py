@@ -100,6 +100,7 @@ predictions = sa.Table(
     # Probability of the best minus that of the second best: small where a label is worth most.
     sa.Column("gap", sa.Float),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Index("predictions_gap", "gap"),
 )
 
 feedback = sa.Table(

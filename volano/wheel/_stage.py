@@ -95,9 +95,7 @@ def key_of(
     return digest(lineage), lineage
 
 
-def run_stage(
-    stage: Stage, setting: Setting, runs: Mapping[str, Run], progress: Progress
-) -> Run:
+def run_stage(stage: Stage, setting: Setting, runs: Mapping[str, Run], progress: Progress) -> Run:
     """The finished run of a stage: found in the store, or done now and put there."""
     parents = {name: runs[name] for name in stage.needs}
     ingredients = stage.ingredients(setting, parents)

@@ -1,0 +1,84 @@
+"""Which of several bundles ships: the smallest that is not worse by more than the margin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.evaluation import not_worse
+
+__all__ = ["Candidate", "choose"]
+
+ALPHA = 0.05
+"""Level at which a loss beyond the margin would have to be ruled out to call it shown."""
+
+
+@dataclass
+class Candidate:
+    """One bundle that could ship.
+
+    Attributes:
+      name: ``fp32``, or the pass that made it.
+      size_bytes: On disk.
+      scores: Score of each validation row, higher is better; None when the pass failed.
+      facts: What else is known: speed, metrics, error.
+    """
+
+    name: str
+    size_bytes: int
+    scores: NDArray[np.float64] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[dict[str, Any]]]:
+    """Choose among candidates; the first is the uncompressed reference, which always qualifies.
+
+    Args:
+      candidates: At least one; the first has scores.
+      margin: The most that the mean score may fall.
+    Returns:
+      The place of the chosen one, and for each candidate what was found, JSON-able.
+    """
+    reference = candidates[0].scores
+    assert reference is not None
+    rows: list[dict[str, Any]] = []
+    chosen = 0
+    for place, candidate in enumerate(candidates):
+        row: dict[str, Any] = {"name": candidate.name, "size_bytes": candidate.size_bytes}
+        row |= candidate.facts
+        if candidate.scores is None:
+            row |= {"passed": False}
+        elif place == 0:
+            row |= {"passed": True, "loss": 0.0, "score": _mean(candidate.scores)}
+        else:
+            row |= {"score": _mean(candidate.scores)}
+            if len(reference):
+                found = not_worse(candidate.scores, reference, margin=margin, alpha=ALPHA)
+                row |= {
+                    "passed": found.passed,
+                    "shown": found.shown,
+                    "loss": found.loss,
+                    "upper": found.upper,
+                    "differing": found.num_differing,
+                }
+                if not found.passed:
+                    row["refused"] = (
+                        f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
+                        f"on {len(reference)} validation rows, margin {margin:.2%}"
+                    )
+            else:
+                row |= {"passed": False, "refused": "there are no validation rows to compare on"}
+        rows.append(row)
+        if row["passed"] and candidate.size_bytes < candidates[chosen].size_bytes:
+            chosen = place
+    for place, row in enumerate(rows):
+        row["chosen"] = place == chosen
+    return chosen, rows
+
+
+def _mean(scores: NDArray[np.float64]) -> float | None:
+    return float(scores.mean()) if len(scores) else None

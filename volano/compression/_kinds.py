@@ -1,0 +1,46 @@
+"""The table of compression passes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+
+from volano.compression._contract import Pass
+from volano.errors import SpecError, nearest
+
+__all__ = ["compression_pass", "pass_kinds"]
+
+_KINDS = {"int8": "volano.compression.int8:Int8Pass"}
+_GROUP = "volano.passes"
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=_GROUP)}
+
+
+def pass_kinds() -> list[str]:
+    """The names of all passes, sorted."""
+    return sorted({*_KINDS, *_entry_points()})
+
+
+def compression_pass(name: str) -> Pass:
+    """A pass by its name.
+
+    Raises:
+      SpecError: There is none of that name (SPEC-040).
+    """
+    if name in _KINDS:
+        module, _, attribute = _KINDS[name].partition(":")
+        made: Pass = getattr(importlib.import_module(module), attribute)()
+        return made
+    points = _entry_points()
+    if name in points:
+        loaded: Pass = points[name].load()()
+        return loaded
+    raise SpecError(
+        40,
+        f"there is no compression pass {name!r}",
+        where="compress.passes",
+        expected="one of " + ", ".join(pass_kinds()),
+        nearest=nearest(name, pass_kinds()),
+    )

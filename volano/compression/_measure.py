@@ -1,0 +1,54 @@
+"""Measuring a bundle on this machine: bytes, milliseconds, rows per second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volano.runtime import Model
+
+__all__ = ["bundle_size", "measure_speed"]
+
+SINGLE_RUNS = 60
+BATCH_ROWS = 32
+BATCH_RUNS = 5
+
+
+def bundle_size(folder: Path) -> int:
+    """Bytes of all files of a bundle."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure_speed(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Time whole answers: tokens, graph, decoding.
+
+    Args:
+      model: The bundle.
+      rows: Real rows, at least one; taken in turn.
+    Returns:
+      ``p50_ms`` and ``p99_ms`` of one row at a time, ``rows_per_s`` in batches (median), and
+      ``rows_per_s_spread`` (lowest and highest).
+    """
+    model.predict(rows[:2])
+    single = []
+    for run in range(SINGLE_RUNS):
+        row = rows[run % len(rows)]
+        started = time.perf_counter()
+        model.predict([row])
+        single.append((time.perf_counter() - started) * 1000)
+    batches = []
+    for run in range(BATCH_RUNS):
+        batch = [rows[(run * BATCH_ROWS + place) % len(rows)] for place in range(BATCH_ROWS)]
+        started = time.perf_counter()
+        model.predict(batch)
+        batches.append(len(batch) / (time.perf_counter() - started))
+    return {
+        "p50_ms": round(float(np.percentile(single, 50)), 3),
+        "p99_ms": round(float(np.percentile(single, 99)), 3),
+        "rows_per_s": round(float(np.median(batches)), 1),
+        "rows_per_s_spread": [round(min(batches), 1), round(max(batches), 1)],
+    }

@@ -1,0 +1,124 @@
+"""BERT-shaped encoders as few, fused operators: written directly, in a fraction of a second.
+
+The general exporter (`volano.export._traced`) takes any network but leaves hundreds of small
+nodes, which ONNX Runtime's optimiser does not put together again for graphs of today's exporter.
+Written by hand, a layer is six nodes, and they run faster than the traced ones.
+
+Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_, 2018; the fused operators are those of
+`ONNX Runtime <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>`_.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.export._graph import GraphWriter
+
+__all__ = ["is_bert_shaped", "write_bert_features"]
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def is_bert_shaped(config: Any) -> bool:
+    """Whether `write_bert_features` knows this architecture."""
+    return (
+        config.model_type == "bert"
+        and config.hidden_act == "gelu"
+        and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
+        and not getattr(config, "is_decoder", False)
+    )
+
+
+def write_bert_features(
+    writer: GraphWriter, ids: str, mask: str, weights: Weights, config: Any
+) -> str:
+    """Add an encoder and its pooling to a graph.
+
+    Args:
+      writer: The graph.
+      ids: Value of the token ids, int64, (B, T).
+      mask: Value of the mask, int64, (B, T); ones first, then zeros.
+      weights: Those of the transformers `BertModel`, by their names there.
+      config: Its config.
+    Returns:
+      The value of the features, (B, H): the mean token at length sqrt(H), as in `TextEncoder`.
+    """
+    width = config.hidden_size
+    epsilon = float(config.layer_norm_eps)
+    mask32 = writer.cast(mask, np.int32)
+    # All segments are the first, so its vector joins the positions'.
+    positions = (
+        weights["embeddings.position_embeddings.weight"]
+        + weights["embeddings.token_type_embeddings.weight"][0]
+    )
+    hidden = writer.fused(
+        "EmbedLayerNormalization",
+        [
+            writer.cast(ids, np.int32),
+            "",
+            writer.weight(weights["embeddings.word_embeddings.weight"], "words"),
+            writer.weight(positions, "positions"),
+            "",
+            writer.weight(weights["embeddings.LayerNorm.weight"]),
+            writer.weight(weights["embeddings.LayerNorm.bias"]),
+            mask32,
+        ],
+        num_outputs=2,
+        epsilon=epsilon,
+    )
+    lengths = f"{hidden}:1"
+    for layer in range(config.num_hidden_layers):
+        at = f"encoder.layer.{layer}."
+        attention = at + "attention.self."
+        parts = [weights[f"{attention}{part}.weight"].T for part in ("query", "key", "value")]
+        biases = [weights[f"{attention}{part}.bias"] for part in ("query", "key", "value")]
+        context = writer.fused(
+            "Attention",
+            [
+                hidden,
+                writer.weight(np.concatenate(parts, axis=1), "qkv"),
+                writer.weight(np.concatenate(biases)),
+                lengths,
+            ],
+            num_heads=config.num_attention_heads,
+        )
+        hidden = _residual(
+            writer, context, hidden, weights, at + "attention.output.", epsilon=epsilon
+        )
+        inner = writer.node(
+            "MatMul", [hidden, writer.weight(weights[at + "intermediate.dense.weight"].T, "dense")]
+        )
+        inner = writer.fused(
+            "BiasGelu", [inner, writer.weight(weights[at + "intermediate.dense.bias"])]
+        )
+        hidden = _residual(writer, inner, hidden, weights, at + "output.", epsilon=epsilon)
+    # mean / |mean| = sum / |sum|: the number of tokens cancels out.
+    mask_BT = writer.cast(mask, np.float32)
+    mask_B1T = writer.node("Unsqueeze", [mask_BT, writer.weight(np.array([1], np.int64))])
+    sum_B1H = writer.node("MatMul", [mask_B1T, hidden])
+    sum_BH = writer.node("Squeeze", [sum_B1H, writer.weight(np.array([1], np.int64))])
+    unit = writer.node("LpNormalization", [sum_BH], axis=-1, p=2)
+    return writer.node("Mul", [unit, writer.weight(np.array(math.sqrt(width), np.float32))])
+
+
+def _residual(
+    writer: GraphWriter, value: str, skip: str, weights: Weights, at: str, *, epsilon: float
+) -> str:
+    """LayerNorm(skip + dense(value))."""
+    dense = writer.node("MatMul", [value, writer.weight(weights[at + "dense.weight"].T, "dense")])
+    return writer.fused(
+        "SkipLayerNormalization",
+        [
+            dense,
+            skip,
+            writer.weight(weights[at + "LayerNorm.weight"]),
+            writer.weight(weights[at + "LayerNorm.bias"]),
+            writer.weight(weights[at + "dense.bias"]),
+        ],
+        epsilon=epsilon,
+    )

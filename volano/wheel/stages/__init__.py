@@ -1,0 +1,23 @@
+"""The product in one `ls`: feedback and data in, a judged bundle out."""
+
+from volano.wheel.stages.compress import CompressStage
+from volano.wheel.stages.data import DataStage
+from volano.wheel.stages.deploy import DeployStage
+from volano.wheel.stages.evaluate import EvaluateStage
+from volano.wheel.stages.feedback import FeedbackStage
+from volano.wheel.stages.golden import FILE as GOLDEN_FILE
+from volano.wheel.stages.golden import GoldenStage
+from volano.wheel.stages.prepare import PrepareStage
+from volano.wheel.stages.train import TrainStage
+
+__all__ = [
+    "GOLDEN_FILE",
+    "CompressStage",
+    "DataStage",
+    "DeployStage",
+    "EvaluateStage",
+    "FeedbackStage",
+    "GoldenStage",
+    "PrepareStage",
+    "TrainStage",
+]

@@ -1,0 +1,197 @@
+"""deploy: the chosen bundle answers the golden rows, beside the champion; the gate decides."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.data import GoldenRows
+from volano.evaluation import (
+    AlphaSpending,
+    align_names,
+    classification_report,
+    judge,
+    minimum_rows,
+    scores_by_name,
+)
+from volano.export import describe_bundle
+from volano.runtime import MANIFEST, Model, load
+from volano.spec import digest
+from volano.store import Run
+from volano.wheel._stage import Context, Setting
+from volano.wheel.stages import golden as golden_stage
+
+__all__ = ["BUNDLE", "DeployStage"]
+
+BUNDLE = "bundle"
+WORST_MISTAKES = 40
+
+
+class DeployStage:
+    """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
+
+    name: ClassVar[str] = "deploy"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("golden", "evaluate", "compress")
+
+    def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
+        champion = setting.store.champion()
+        candidate = chosen_bundle(parents["compress"])
+        # The same question to the same golden rows is one test, however often it is asked.
+        question = {
+            "candidate": json.loads((candidate / MANIFEST).read_text(encoding="utf-8"))["id"],
+            "champion": champion.artifact.digest if champion else None,
+            "golden": parents["golden"].artifact.digest,
+            "metric": setting.spec.gate.metric,
+        }
+        return {
+            "question": question,
+            "champion_turn": champion.turn if champion else None,
+            "test_number": setting.store.test_number(digest(question)),
+            "gate": setting.spec.gate.model_dump(),
+        }
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        out = context.out
+        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        source = chosen_bundle(context.parents["compress"])
+        _link_folder(source, out / BUNDLE)
+        model = load(source)
+        summary: dict[str, Any] = {"bundle_id": model.id, "golden_rows": golden.num_rows}
+        metrics: dict[str, Any] = {}
+        if golden.num_rows:
+            answers = _answer(model, golden)
+            padded, labels, names = align_names(answers, model.task.names, golden.targets)  # type: ignore[attr-defined]
+            report = classification_report(padded, labels, names).as_dict()
+            metrics = report["metrics"]
+            (out / "golden_report.json").write_text(json.dumps(report), encoding="utf-8")
+            _write_mistakes(out / "mistakes.jsonl", golden, padded, labels, names)
+            np.save(out / "golden_probabilities.npy", answers.astype(np.float32))
+        summary |= self._verdict(context, golden, model)
+        summary["metrics"] = metrics
+        validation = model.manifest["metrics"]["validation"]
+        describe_bundle(
+            out / BUNDLE,
+            metrics={"validation": validation, "golden": metrics},
+            gate={key: summary[key] for key in ("verdict", "reason", "reference")},
+        )
+        (out / "verdict.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
+        return summary
+
+    def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
+        gate = context.spec.gate
+        number = int(context.ingredients["test_number"])
+        level = AlphaSpending(gate.alpha).level(number)
+        fewest = max(gate.min_rows, minimum_rows(level))
+        spent = {"test_number": number, "level": level}
+        if golden.num_rows < fewest:
+            return {
+                **spent,
+                "verdict": "inconclusive",
+                "reference": None,
+                "reason": (
+                    f"{golden.num_rows} golden rows are too few to judge on (at least {fewest}); "
+                    "'volano promote' ships it all the same"
+                ),
+            }
+        champion = context.setting.store.champion()
+        metric = gate.metric
+        if champion is not None:
+            reference = f"the champion of turn {champion.turn}"
+            other = load(champion.artifact.path / BUNDLE)
+            theirs = scores_by_name(
+                metric,
+                _answer(other, golden),
+                other.task.names,
+                golden.targets,  # type: ignore[attr-defined]
+            )
+        else:
+            # Baselines answer with names alone, so they are compared on being right.
+            metric = "accuracy"
+            results = context.parents["evaluate"].summary["baselines"]
+            best = max(results, key=lambda name: results[name]["accuracy"])
+            reference = f"the best baseline, {best}"
+            theirs = np.load(context.parent("evaluate") / f"baseline_{best}.npy").astype(float)
+        ours = scores_by_name(metric, _answer(model, golden), model.task.names, golden.targets)  # type: ignore[attr-defined]
+        found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
+        unit = "of the golden rows" if metric == "accuracy" else "log likelihood per row"
+        effect = (
+            f"{found.effect:+.1%} ({found.low:+.1%} to {found.high:+.1%}) {unit}"
+            if metric == "accuracy"
+            else f"{found.effect:+.4f} ({found.low:+.4f} to {found.high:+.4f}) {unit}"
+        )
+        words = {"promoted": "better than", "rejected": "worse than"}
+        comparison = words.get(found.verdict, "not shown to be better than")
+        return {
+            **spent,
+            "verdict": found.verdict,
+            "reference": reference,
+            "metric": metric,
+            "judgement": found.as_dict(),
+            "scores": {"candidate": float(ours.mean()), "reference": float(theirs.mean())},
+            "reason": f"{comparison} {reference}: {effect}, p = {found.p_better:.2g}"
+            f" at level {level:.2g}",
+        }
+
+
+def chosen_bundle(run: Run) -> Path:
+    """The folder of the bundle that compress chose."""
+    return run.artifact.path / "candidates" / str(run.summary["chosen"])
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    """A copy that shares the files' bytes where the file system can; artifacts never change."""
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # The manifest is written anew, and writing into a link would change the original.
+        if path.name == MANIFEST:
+            shutil.copy2(path, place)
+            continue
+        try:
+            os.link(path, place)
+        except OSError:
+            shutil.copy2(path, place)
+
+
+def _answer(model: Model, golden: GoldenRows) -> NDArray[np.float64]:
+    """The bundle's probabilities for the golden rows, from their raw values."""
+    columns = {name: golden.column(name) for name in model.inputs}
+    probabilities = model.task.probabilities(model.outputs(model.encode(columns)))  # type: ignore[attr-defined]
+    return np.asarray(probabilities)
+
+
+def _write_mistakes(
+    path: Path,
+    golden: GoldenRows,
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+) -> None:
+    """The golden rows that were answered wrongly with most confidence."""
+    answers = probabilities.argmax(axis=1)
+    sure = probabilities.max(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
+    columns = {name: golden.column(name) for name in golden.inputs}
+    with path.open("w", encoding="utf-8") as file:
+        for row in worst.tolist():
+            line = {
+                "row": row,
+                "inputs": {name: values[row][:500] for name, values in columns.items()},
+                "right": names[labels[row]],
+                "predicted": names[answers[row]],
+                "probability": round(float(sure[row]), 4),
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
