@@ -86,6 +86,11 @@ class FittedText:
         """The token that fills up short rows."""
         return self._pad_id
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The token for what the vocabulary lacks; None where nothing can be lacking."""
+        return self._unknown_id
+
     def check(self, value: object) -> str:
         if not isinstance(value, str):
             raise RequestError(10, f"{self.name} is {shorten(value)}", status=422, expected="text")

@@ -342,7 +342,9 @@ class Store:
           The turn's number, from 1.
         """
         with self.begin() as connection:
-            number = (connection.execute(sa.select(sa.func.max(t.turns.c.number))).scalar() or 0) + 1
+            number = (
+                connection.execute(sa.select(sa.func.max(t.turns.c.number))).scalar() or 0
+            ) + 1
             connection.execute(
                 t.turns.insert().values(
                     number=number,
