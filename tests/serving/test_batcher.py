@@ -53,7 +53,8 @@ async def settle(*tasks: asyncio.Task[Any]) -> None:
 
 
 def batcher(writer: LogWriter | None = None, **options: Any) -> Batcher:
-    return Batcher(writer, **{"num_workers": 1, "max_batch_rows": 64, **options})
+    usual = {"num_workers": 1, "max_batch_rows": 64, "slice_s": 3600.0}
+    return Batcher(writer, **(usual | options))
 
 
 def test_what_arrives_while_the_graph_runs_is_answered_together(model: Model, gate: Gate) -> None:
@@ -107,6 +108,22 @@ def test_a_small_request_is_not_stuck_behind_a_large_one(model: Model, gate: Gat
         return finished
 
     assert asyncio.run(scenario()) == ["small", "large"]
+
+
+def test_a_batch_is_kept_short_when_rows_take_long(model: Model, gate: Gate) -> None:
+    async def scenario() -> None:
+        made = batcher(slice_s=1e-9)
+        first = asyncio.create_task(made.answer(model, texts("a")))
+        await asyncio.to_thread(gate.running.acquire)
+        rest = asyncio.create_task(made.answer(model, texts(*"abcde")))
+        await settle(rest)
+        gate.open.set()
+        assert len(await rest) == 5
+        await first
+        made.close()
+
+    asyncio.run(scenario())
+    assert gate.sizes == [1] * 6
 
 
 def test_workers_share_what_waits(model: Model, gate: Gate) -> None:

@@ -28,6 +28,10 @@ _log = logging.getLogger("volano.serving")
 QUEUE_BATCHES = 16
 """Batches that may wait: more would answer later than anyone waits."""
 
+SLICE_S = 0.02
+"""About how long a batch may take. Rows per second do not grow with rows per batch once the cores
+are busy, but everyone in a batch waits for its last row."""
+
 # One encoder for all: `json.dumps` with options makes a new one at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -81,6 +85,7 @@ class Batcher:
       max_batch_rows: Rows answered together at the most.
       max_wait_ms: How long the first row of a batch waits for others.
       max_queue_rows: Rows that may wait; None for 16 batches.
+      slice_s: About how long a batch may take, judged by those before it.
     """
 
     def __init__(
@@ -91,11 +96,14 @@ class Batcher:
         max_batch_rows: int,
         max_wait_ms: float = 0.0,
         max_queue_rows: int | None = None,
+        slice_s: float = SLICE_S,
     ) -> None:
         self._writer = writer
         self._max_batch_rows = max_batch_rows
         self._max_wait_s = max_wait_ms / 1000
         self._max_queue_rows = max_queue_rows or QUEUE_BATCHES * max_batch_rows
+        self._slice_s = slice_s
+        self._row_s = 0.0
         self._waiting: deque[_Request] = deque()
         self._num_waiting = 0
         self._num_idle = 0
@@ -149,7 +157,11 @@ class Batcher:
 
     def _work(self) -> None:
         while pieces := self._take():
+            begin = time.monotonic()
             self._answer(pieces)
+            row_s = (time.monotonic() - begin) / sum(piece.stop - piece.start for piece in pieces)
+            # A running mean; a race between workers loses one sample of it.
+            self._row_s += 0.1 * (row_s - self._row_s) if self._row_s else row_s
 
     def _take(self) -> list[_Piece]:
         """The next batch; empty when the batcher is closed and nothing waits."""
@@ -165,7 +177,9 @@ class Batcher:
                         break
                     self._changed.wait(left)
             # What waits is shared with the other workers that are free.
-            room = min(self._max_batch_rows, max(1, -(-self._num_waiting // self._num_idle)))
+            share = -(-self._num_waiting // self._num_idle)
+            timely = self._slice_s / self._row_s if self._row_s else self._max_batch_rows
+            room = int(max(1, min(self._max_batch_rows, share, timely)))
             self._num_idle -= 1
             pieces: list[_Piece] = []
             rests: list[_Request] = []
