@@ -17,6 +17,7 @@ from volano.data import (
     FeedbackRow,
     Snapshot,
     SnapshotSummary,
+    _row_writer,
     _snapshot,
     fold,
     resolve,
@@ -128,7 +129,7 @@ def test_feedback_comes_last(tmp_path: Path) -> None:
 
 
 def test_same_rows_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_snapshot, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(_row_writer, "_BATCH_ROWS", 7)
     rows = [(f"text {n % 40}", "abc"[n % 3]) for n in range(100)]
     as_csv = "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows)
     freeze(tmp_path, as_csv, out="first")
@@ -147,7 +148,7 @@ def test_same_rows_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_huge_cells_bound_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_snapshot, "_BATCH_CHARACTERS", 100)
+    monkeypatch.setattr(_row_writer, "_BATCH_CHARACTERS", 100)
     monkeypatch.setattr("volano.data._encoding.BLOCK_BYTES", 64)
     _, snapshot = freeze(tmp_path, "text,label\n" + f"{'x' * 60},a\n{'y' * 60},b\n" * 5)
     assert snapshot.rows.num_batches > 3
@@ -220,7 +221,7 @@ def test_disk_that_fills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_snapshot.RowWriter, "add", full)
+    monkeypatch.setattr(_row_writer.RowWriter, "add", full)
     with pytest.raises(DataError, match=r"(?s)the disk is full.*df -h.*DATA-013"):
         freeze(tmp_path, MESSY)
     assert not list((tmp_path / "out").glob("*"))

@@ -18,7 +18,8 @@ import numpy as np
 from volano.data._keys import Hashes, exact_hashes, folded_hashes, hash_inputs
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
-from volano.data._snapshot import RowWriter, disk_error, sift
+from volano.data._row_writer import RowWriter
+from volano.data._snapshot import disk_error, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
 from volano.data._table import ReadReport

@@ -28,6 +28,7 @@ from volano.data._keys import KEY_DTYPE, hash_inputs
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
+from volano.data._row_writer import RowWriter
 from volano.data._sources import SourceFile
 from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt
 from volano.errors import DataError, shorten
@@ -35,7 +36,6 @@ from volano.errors import DataError, shorten
 __all__ = [
     "FILES",
     "FeedbackRow",
-    "RowWriter",
     "SnapshotSummary",
     "Usable",
     "sift",
@@ -44,8 +44,6 @@ __all__ = [
 
 FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
 FEEDBACK = "feedback"
-_BATCH_ROWS = 65_536
-_BATCH_CHARACTERS = 64 * 2**20
 _FEEDBACK_ROWS = 8192
 
 
@@ -248,50 +246,6 @@ def sift(batch: Batch) -> Usable:
         missing,
         [repair for repair in repaired if repair.number not in lost],
     )
-
-
-class RowWriter:
-    """Rows to an Arrow file, in batches whose borders do not depend on how they came in."""
-
-    def __init__(self, path: Path, schema: Any) -> None:
-        import pyarrow
-
-        self._pyarrow = pyarrow
-        self._schema = schema
-        self._sink = path.open("wb")
-        self._writer = pyarrow.ipc.new_file(self._sink, schema)
-        self._pending: list[list[Any]] = [[] for _ in schema]
-        self._characters = 0
-
-    def add(self, columns: Sequence[Sequence[Any]]) -> None:
-        for pending, values in zip(self._pending, columns, strict=True):
-            pending.extend(values)
-            if values and isinstance(values[0], str):
-                self._characters += sum(map(len, values))
-        while len(self._pending[0]) >= _BATCH_ROWS:
-            self._flush(_BATCH_ROWS)
-        if self._characters > _BATCH_CHARACTERS:
-            self._flush(len(self._pending[0]))
-
-    def _flush(self, num_rows: int) -> None:
-        arrays = [
-            self._pyarrow.array(pending[:num_rows], type=column.type)
-            for pending, column in zip(self._pending, self._schema, strict=True)
-        ]
-        for pending in self._pending:
-            del pending[:num_rows]
-        self._characters = 0
-        self._writer.write_batch(self._pyarrow.record_batch(arrays, schema=self._schema))
-
-    def close(self) -> None:
-        if self._pending[0]:
-            self._flush(len(self._pending[0]))
-        self._writer.close()
-        self._sink.close()
-
-    def abort(self) -> None:
-        """Let go of the file; what was written is of no use."""
-        self._sink.close()
 
 
 def row_schema(inputs: Sequence[str], target: str) -> Any:

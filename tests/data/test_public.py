@@ -1,0 +1,59 @@
+"""What the room shows, and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import volano.data
+
+
+def test_public_names() -> None:
+    assert volano.data.__all__ == [
+        "BrokenRow",
+        "Count",
+        "EncodedSplit",
+        "FeedbackRow",
+        "FileReport",
+        "GoldenRows",
+        "Prepared",
+        "ReadReport",
+        "Row",
+        "Sample",
+        "Selection",
+        "Snapshot",
+        "SnapshotSummary",
+        "SourceFile",
+        "TestSummary",
+        "choose_golden",
+        "clean",
+        "encode_split",
+        "fold",
+        "golden_from_test",
+        "read_rows",
+        "resolve",
+        "sample",
+        "save_columns",
+        "split_snapshot",
+        "split_validation",
+        "take_snapshot",
+        "write_rows",
+    ]
+    assert volano.data.__all__ == sorted(volano.data.__all__)
+    assert all(hasattr(volano.data, name) for name in volano.data.__all__)
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, volano.data; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "pyarrow",
+        "torch",
+        "polars",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "sqlalchemy",
+        "onnxruntime",
+    }
+    assert not heavy & set(done.stdout.split())
