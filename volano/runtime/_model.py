@@ -22,7 +22,10 @@ from volano.tasks import Answer, Task, task_kind
 __all__ = ["EncodedRows", "Model", "Prediction", "available_cores", "load", "new_prediction_ids"]
 
 BATCH_TOKENS = 2048
-"""Padded cells per run of the graph: enough to fill the cores, few enough to stay in their cache."""
+"""Padded cells per run of the graph: they fill the cores, and still fit their cache."""
+
+RUN_TOKENS = 8
+"""Padded cells that cost as much as starting the graph once more (measured with a small BERT)."""
 
 
 @dataclass(frozen=True)
@@ -227,10 +230,15 @@ class Model:
 def _batches(widths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Rows of like length together, so that little is padded; every row once."""
     order = np.argsort(widths, kind="stable").astype(np.int64)
+    lengths = widths[order].tolist()
     start = 0
     while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * widths[order[stop]] <= BATCH_TOKENS:
+        stop, padding = start + 1, 0
+        while stop < len(order):
+            # The next row makes all before it as long as it is itself.
+            padding += (stop - start) * (lengths[stop] - lengths[stop - 1])
+            if padding > RUN_TOKENS or (stop + 1 - start) * lengths[stop] > BATCH_TOKENS:
+                break
             stop += 1
         yield order[start:stop]
         start = stop
