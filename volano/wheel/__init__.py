@@ -1,5 +1,8 @@
 """Turning: the plan of stages, what is cached, and the wheel as one object."""
 
+from volano.wheel._answers import AnswerSummary, answer_table, open_output
+from volano.wheel._corrections import ImportSummary, export_feedback, import_feedback
+from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
 from volano.wheel._wheel import SPEC_FILE, STORE_FOLDER, Turn, Wheel
@@ -7,12 +10,20 @@ from volano.wheel._wheel import SPEC_FILE, STORE_FOLDER, Turn, Wheel
 __all__ = [
     "SPEC_FILE",
     "STORE_FOLDER",
+    "AnswerSummary",
     "Context",
+    "ImportSummary",
+    "InitResult",
     "Progress",
     "Setting",
     "SilentProgress",
     "Stage",
     "Turn",
     "Wheel",
+    "answer_table",
+    "export_feedback",
+    "import_feedback",
+    "init_wheel",
+    "open_output",
     "progress_for",
 ]

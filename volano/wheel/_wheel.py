@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volano.columns import column_options, column_uses
 from volano.errors import WheelError
 from volano.runtime import Model, Prediction
@@ -194,13 +196,11 @@ class Wheel:
         if frozen is not None:
             golden = GoldenRows.open(self.store.artifact(frozen).path / stages.GOLDEN_FILE)
         selection = clean(snapshot, self.spec.clean, golden=golden)
+        counts = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
         return {
             "data": dict(runs["data"].summary),
             "cleaning": selection.as_dict(),
-            "labels": {
-                name: int(count)
-                for name, count in zip(snapshot.labels, snapshot.label_counts(), strict=True)
-            },
+            "labels": dict(zip(snapshot.labels, counts, strict=True)),
         }
 
     # History -----------------------------------------------------------------------------------

@@ -1,0 +1,5 @@
+"""`python -m volano` is `volano`."""
+
+from volano.cli import main
+
+main()

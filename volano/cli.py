@@ -1,0 +1,445 @@
+"""The `volano` command: thin, and without heavy imports until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+import volano
+from volano.errors import VolanoError, WheelError
+
+if TYPE_CHECKING:
+    from volano.wheel import Turn, Wheel
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="volano",
+    help="Turns a table of data into a small model in production, and corrections into a better one.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+feedback_app = typer.Typer(help="Corrections in and out.", no_args_is_help=True)
+bundle_app = typer.Typer(help="The bundle that serves.", no_args_is_help=True)
+app.add_typer(feedback_app, name="feedback")
+app.add_typer(bundle_app, name="bundle")
+
+Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+HERE = Path()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"volano {volano.__version__}")
+        raise typer.Exit
+
+
+def _say(text: str = "") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _result(value: Any, as_json: bool, show: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+    else:
+        show()
+
+
+def _wheel(folder: Path) -> Wheel:
+    from volano.wheel import Wheel, progress_for
+
+    return Wheel(folder, progress=progress_for())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("-C", metavar="DIR", help="Where to.")] = Path(
+        "volano-demo"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Turn a wheel twice on real reviews, with feedback between, in five minutes."""
+    from volano.demo import run_demo
+    from volano.wheel import progress_for
+
+    found = run_demo(folder, progress=progress_for())
+    _result(found.as_dict(), as_json, lambda: print(found.text()))
+
+
+@app.command()
+def init(
+    data: Annotated[list[str], typer.Argument(help="Files, folders, globs, pypi: addresses.")],
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    test: Annotated[list[str] | None, typer.Option(help="Rows to judge on, as they are.")] = None,
+    name: Annotated[str | None, typer.Option(help="The wheel's name.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a spec.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the data and write a commented volano.yaml."""
+    from volano.wheel import init_wheel
+
+    made = init_wheel(folder, data, target=target, test=test or (), name=name, force=force)
+
+    def show() -> None:
+        for line in (*made.reasons, *made.notes):
+            print(f"  {line}")
+        print(f"wrote {made.path}\nnext: volano check, then volano turn")
+
+    _result({"spec": str(made.path), "columns": made.reasons, "notes": made.notes}, as_json, show)
+
+
+@app.command()
+def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Say what is wrong with the data; train nothing."""
+    with _wheel(folder) as wheel:
+        found = wheel.check()
+    _result(found, as_json, lambda: _show_check(found))
+
+
+def _show_check(found: dict[str, Any]) -> None:
+    counts = found["cleaning"]["counts"]
+    for name, entry in counts.items():
+        if entry["rows"] == 0:
+            continue
+        first = ", ".join(str(place) for place in entry["first"][:8])
+        more = f"  ({first}{', ...' if entry['rows'] > 8 else ''})" if first else ""
+        print(f"  {name.replace('_', ' '):<16} {entry['rows']:>9,} {entry['action']}{more}")
+    for note in found["data"]["notes"]:
+        print(f"  note: {note}")
+    for name, rows in found["cleaning"]["rare_classes"].items():
+        print(f"  rare class: {name!r} has {rows} row{'s' if rows != 1 else ''}")
+    labels = sorted(found["labels"].items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {count:,}" for name, count in labels[:10])
+    print(f"  classes          {len(labels):>9,} ({shown}{', ...' if len(labels) > 10 else ''})")
+    print("next: volano turn")
+
+
+@app.command()
+def turn(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """data, prepare, train, evaluate, compress, deploy; then the gate's verdict and a report."""
+    with _wheel(folder) as wheel:
+        made = wheel.turn()
+    _result(made.record, as_json, lambda: _show_turn(made))
+
+
+def _show_turn(made: Turn) -> None:
+    record = made.record
+    if made.unchanged:
+        print(f"nothing has changed since turn {made.number} ({made.verdict})")
+    else:
+        print(f"turn {made.number}: {made.verdict}")
+    print(f"  {record['reason']}")
+    for name in ("accuracy", "f1_macro", "log_loss", "calibration_error"):
+        if name in record["metrics"]:
+            found = record["metrics"][name]
+            print(
+                f"  {name:<18} {found['value']:.4f}  "
+                f"({found['low']:.4f} to {found['high']:.4f}, golden rows)"
+            )
+    for candidate in record["candidates"]:
+        if candidate["chosen"]:
+            print(
+                f"  ships {candidate['name']}: {candidate['size_bytes'] / 1e6:.1f} MB, "
+                f"{candidate['p50_ms']:.1f} ms a row"
+            )
+    print(f"  {record['seconds']:.0f} s; report: {made.report}")
+    if made.verdict == "promoted":
+        print("next: volano serve")
+    else:
+        print(f"next: volano promote {made.number}   (ships it all the same)")
+
+
+@app.command()
+def predict(
+    table: Annotated[str, typer.Argument(help="Rows to answer.")],
+    output: Annotated[Path | None, typer.Option("-o", help="CSV, TSV or JSONL file.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle instead of the champion.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Answer the rows of a table."""
+    from volano.data import resolve
+    from volano.wheel import answer_table, progress_for
+
+    if as_json and output is None:
+        raise WheelError(
+            30, "--json and the answers both want stdout", fix="volano predict TABLE -o FILE --json"
+        )
+    files = resolve([table], root=Path.cwd())
+    progress = progress_for()
+    if bundle is not None:
+        model = volano.load(bundle)
+        found = answer_table(files, output, model=model, predict=model.predict, step=progress.step)
+    else:
+        with _wheel(folder) as wheel:
+            model = wheel.model()
+            found = answer_table(
+                files,
+                output,
+                model=model,
+                predict=lambda rows: wheel.predict(rows, model=model),
+                step=progress.step,
+            )
+    progress.close()
+
+    def show() -> None:
+        for note in found.notes:
+            _say(f"  note: {note}")
+        if found.broken:
+            _say(f"  {found.broken} broken rows have no answer")
+        if found.noted:
+            _say(f"  {found.noted} rows were longer than the model reads and were cut")
+        _say(f"{found.answered} of {found.rows} rows answered" + (f": {output}" if output else ""))
+
+    _result({**asdict(found), "output": str(output), "bundle": model.id}, as_json, show)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle, without a wheel.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the champion over HTTP, and take feedback."""
+    changes = {
+        name: value for name, value in {"host": host, "port": port}.items() if value is not None
+    }
+
+    def announce(line: str) -> None:
+        if as_json:
+            print(json.dumps({"ready": line}), flush=True)
+        else:
+            print(line, flush=True)
+
+    if bundle is not None:
+        from volano.serving import open_model, run
+        from volano.spec import ServeSpec
+
+        model = open_model(bundle)
+        run(model, serve=ServeSpec(**changes), name=str(model.manifest["name"]), announce=announce)
+        return
+    from volano.wheel import Wheel
+
+    with Wheel(folder) as wheel:
+        wheel.serve(announce=announce, **changes)
+
+
+@feedback_app.command("import")
+def feedback_import(
+    table: Annotated[str, typer.Argument(help="prediction_id (or the inputs) and right values.")],
+    who: Annotated[str, typer.Option(help="Who says so, where the table does not.")] = "import",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Take corrections from a table."""
+    from volano.data import resolve
+    from volano.wheel import import_feedback
+
+    with _wheel(folder) as wheel:
+        champion = wheel.store.champion()
+        known = wheel.model().target.names if champion else ()  # type: ignore[attr-defined]
+        found = import_feedback(
+            wheel.log,
+            resolve([table], root=Path.cwd()),
+            inputs=list(wheel.spec.inputs),
+            target=wheel.spec.target_name,
+            known=known,
+            who=who,
+        )
+
+    def show() -> None:
+        print(f"{found.joined + found.labelled} corrections taken in")
+        if found.unknown:
+            print(f"  {len(found.unknown)} ids are not of this wheel: {found.unknown[0]}, ...")
+        if found.empty or found.broken:
+            print(f"  left out: {found.empty} rows without a value, {found.broken} broken rows")
+        if found.new_names and known:
+            print(f"  new classes from the next turn on: {', '.join(found.new_names[:10])}")
+        print("next: volano turn")
+
+    _result(asdict(found), as_json, show)
+
+
+@feedback_app.command("export")
+def feedback_export(
+    output: Annotated[Path | None, typer.Option("-o", help="CSV or JSONL file.")] = None,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write the corrections that hold."""
+    from volano.wheel import export_feedback, open_output
+
+    json_lines = output is not None and output.suffix in (".jsonl", ".ndjson")
+    with _wheel(folder) as wheel:
+        if as_json and output is None:
+            raise WheelError(
+                30, "--json and the rows both want stdout", fix="volano feedback export -o FILE"
+            )
+        with open_output(output) as stream:
+            rows = export_feedback(
+                wheel.log,
+                stream,
+                inputs=list(wheel.spec.inputs),
+                target=wheel.spec.target_name,
+                json_lines=json_lines,
+            )
+    _result({"rows": rows, "output": str(output)}, as_json, lambda: _say(f"{rows} corrections"))
+
+
+@app.command()
+def queue(
+    limit: Annotated[int, typer.Option(help="Rows at the most.")] = 20,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """List the predictions that are most worth a person's label."""
+    with _wheel(folder) as wheel:
+        items = wheel.log.queue(limit)
+    rows = [asdict(item) for item in items]
+
+    def show() -> None:
+        for item in items:
+            texts = " | ".join(str(value) for value in item.inputs.values())
+            print(f"  {item.id}  {item.value} ({item.probability:.0%})  {texts[:80]!r}")
+        print(f"{len(items)} predictions; next: volano feedback import CORRECTIONS.csv")
+
+    _result({"queue": rows}, as_json, show)
+
+
+@app.command()
+def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """List the turns and which of them served."""
+    with _wheel(folder) as wheel:
+        turns = wheel.history()
+        champions = wheel.store.champions()
+    serving = champions[0].turn if champions else None
+    rows = [
+        {
+            "turn": record["turn"],
+            "at": record["at"],
+            "verdict": record["verdict"],
+            "accuracy": record["metrics"].get("accuracy"),
+            "champion": record["turn"] == serving,
+        }
+        for record in turns
+    ]
+
+    def show() -> None:
+        for row in rows:
+            accuracy = row["accuracy"]
+            quality = f"{accuracy['value']:.1%}" if accuracy else "-"
+            mark = "  <- serves" if row["champion"] else ""
+            print(f"  turn {row['turn']}  {row['at']}  {row['verdict']:<12} {quality}{mark}")
+        if not rows:
+            print("no turn yet; next: volano turn")
+
+    changes = [{"turn": item.turn, "why": item.why, "at": item.at} for item in champions]
+    _result({"turns": rows, "champions": changes}, as_json, show)
+
+
+@app.command()
+def show(
+    number: Annotated[int, typer.Argument(metavar="TURN", help="The turn's number.")],
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one turn."""
+    with _wheel(folder) as wheel:
+        made = wheel.show(number)
+    _result(made.record, as_json, lambda: _show_turn(made))
+
+
+@app.command()
+def promote(
+    number: Annotated[int, typer.Argument(metavar="TURN", help="The turn's number.")],
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Make a turn's bundle the champion, whatever the gate said."""
+    with _wheel(folder) as wheel:
+        champion = wheel.promote(number)
+    _result(
+        {"champion": champion.turn, "why": champion.why},
+        as_json,
+        lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
+    )
+
+
+@app.command()
+def rollback(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Make the champion before the present one serve again."""
+    with _wheel(folder) as wheel:
+        champion = wheel.rollback()
+    _result(
+        {"champion": champion.turn, "why": champion.why},
+        as_json,
+        lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
+    )
+
+
+@bundle_app.command("export")
+def bundle_export(
+    output: Annotated[Path, typer.Argument(help="A .volano file.")],
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Pack the champion into one file that runs anywhere."""
+    with _wheel(folder) as wheel:
+        size = wheel.export(output)
+    _result(
+        {"file": str(output), "size_bytes": size},
+        as_json,
+        lambda: print(
+            f"{output}: {size / 1e6:.1f} MB\nanywhere: pip install volano && "
+            f"volano serve --bundle {output.name}"
+        ),
+    )
+
+
+@bundle_app.command("verify")
+def bundle_verify(
+    bundle: Annotated[Path, typer.Argument(help="A .volano file or a bundle's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of a bundle against its manifest."""
+    model = volano.load(bundle)
+    found = {"bundle": model.id, "name": model.manifest["name"], "inputs": list(model.inputs)}
+    _result(found, as_json, lambda: print(f"{bundle}: whole, id {model.id[:16]}"))
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected error becomes a message and an exit status of 1."""
+    as_json = "--json" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except VolanoError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        _say("\nstopped; the same command goes on from what was finished")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _fail(error: VolanoError, as_json: bool) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False), flush=True)
+    _say(str(error))
+    sys.exit(1)

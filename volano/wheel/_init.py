@@ -1,0 +1,230 @@
+"""`volano init`: look at some rows, and write a spec with every default spelled out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volano.columns import column_kind, column_uses
+from volano.data import resolve, sample
+from volano.errors import DataError, WheelError, nearest
+from volano.spec import CleanSpec, CompressSpec, GateSpec, ServeSpec, SplitSpec, TrainSpec
+from volano.wheel._wheel import SPEC_FILE
+
+__all__ = ["InitResult", "init_wheel"]
+
+SAMPLE_ROWS = 5000
+
+LEAST_SCORE = 0.2
+"""Below this a column is like none of the types, and is left out as an input."""
+
+
+@dataclass(frozen=True)
+class InitResult:
+    """What `init_wheel` wrote and why.
+
+    Attributes:
+      path: The spec.
+      reasons: One line for each column.
+      notes: What was noticed about the files.
+    """
+
+    path: Path
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def init_wheel(
+    root: Path,
+    data: Sequence[str],
+    *,
+    target: str | None = None,
+    test: Sequence[str] = (),
+    name: str | None = None,
+    force: bool = False,
+) -> InitResult:
+    """Write ``volano.yaml`` for some data.
+
+    Args:
+      root: The wheel's folder; made when absent.
+      data: Addresses of the labelled rows: from the present folder, as a shell gives them.
+      target: The column to predict; None takes the one that looks like it.
+      test: Addresses of rows to judge on, used as they are.
+      name: The wheel's name; None takes it from the data's.
+      force: Whether to replace a spec that is there.
+    Raises:
+      DataError: The target is not a column (DATA-510), or none looks like it (511), or no column is
+        left to learn from (512).
+      WheelError: There is a spec already (WHEEL-020).
+    """
+    path = root / SPEC_FILE
+    if path.exists() and not force:
+        raise WheelError(
+            20,
+            "there is a spec here already",
+            where=str(path),
+            expected="a folder without volano.yaml",
+            fix="volano init --force ...   (replaces it), or -C ANOTHER_FOLDER",
+        )
+    here = Path.cwd()
+    files = resolve(data, root=here)
+    if test:
+        resolve(test, root=here)
+    found = sample(files, SAMPLE_ROWS)
+    values = {name: [row.get(name) for row in found.rows] for name in found.columns}
+    target, target_reason = _target(values, target)
+    inputs, reasons = _inputs(values, target)
+    root.mkdir(parents=True, exist_ok=True)
+    spec = _spec_text(
+        name or _name(data[0]),
+        [_from_root(address, here, root) for address in data],
+        [_from_root(address, here, root) for address in test],
+        inputs,
+        target,
+    )
+    path.write_text(spec, encoding="utf-8")
+    return InitResult(
+        path, (f"{target}: category (target): {target_reason}", *reasons), tuple(found.notes)
+    )
+
+
+def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str]:
+    kind = column_kind("category")
+    if target is not None:
+        if target not in values:
+            raise DataError(
+                510,
+                f"there is no column {target!r} to predict",
+                expected="one of " + ", ".join(list(values)[:20]),
+                nearest=nearest(target, values),
+            )
+        return target, kind.infer(values[target]).reason
+    scores = {name: kind.infer(column) for name, column in values.items()}
+    # Labels usually come last, so of equals the last one wins.
+    best = max(reversed(list(scores)), key=lambda name: scores[name].score, default=None)
+    if best is None or scores[best].score < 0.5:
+        raise DataError(
+            511,
+            "no column looks like names to predict",
+            expected="a column with few different values",
+            fix="volano init DATA --target " + (list(values)[-1] if values else "COLUMN"),
+        )
+    return best, scores[best].reason
+
+
+def _inputs(
+    values: dict[str, list[str | None]], target: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    able = [kind for kind, use in column_uses().items() if use in ("input", "both")]
+    inputs: dict[str, str] = {}
+    reasons = []
+    best: tuple[float, str, str] | None = None
+    for name, column in values.items():
+        if name == target:
+            continue
+        scored = {kind: column_kind(kind).infer(column) for kind in able}
+        kind = max(scored, key=lambda kind: scored[kind].score)
+        found = scored[kind]
+        if best is None or found.score > best[0]:
+            best = (found.score, name, kind)
+        if found.score >= LEAST_SCORE:
+            inputs[name] = kind
+            reasons.append(f"{name}: {kind}: {found.reason}")
+        else:
+            reasons.append(f"{name}: left out: not like {' or '.join(able)}: {found.reason}")
+    if not inputs:
+        if best is None or best[0] == 0:
+            raise DataError(
+                512,
+                "no column is left to learn from",
+                expected=f"a column of text beside the target {target!r}",
+            )
+        inputs[best[1]] = best[2]
+        reasons.append(f"{best[1]}: {best[2]} all the same: nothing else is there to learn from")
+    return inputs, tuple(reasons)
+
+
+def _name(address: str) -> str:
+    stem = re.split(r"[/\\#]", address.rstrip("/"))[-1].split(".")[0]
+    return re.sub(r"[^\w-]+", "-", stem).strip("-") or "wheel"
+
+
+def _from_root(address: str, here: Path, root: Path) -> str:
+    """An address as it is written in the spec: relative to the wheel's folder where possible."""
+    if address.startswith("pypi:") or Path(address).is_absolute():
+        return address
+    full = (here / address).absolute()
+    try:
+        return full.relative_to(root.absolute()).as_posix()
+    except ValueError:
+        return str(full)
+
+
+def _quoted(text: str) -> str:
+    """A name as YAML: plain where that is safe."""
+    if re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text:
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
+
+
+def _addresses(addresses: Sequence[str]) -> str:
+    if len(addresses) == 1:
+        return _quoted(addresses[0])
+    return "[" + ", ".join(_quoted(address) for address in addresses) + "]"
+
+
+_SECTIONS = {
+    "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
+    "split": (SplitSpec, "golden rows judge every bundle and never train one"),
+    "train": (TrainSpec, "how the model is fitted"),
+    "compress": (CompressSpec, "how small the bundle may become; 'compress: off' ships fp32"),
+    "gate": (GateSpec, "when a candidate becomes the champion"),
+    "serve": (ServeSpec, "the service"),
+}
+
+
+def _spec_text(
+    name: str,
+    data: Sequence[str],
+    test: Sequence[str],
+    inputs: dict[str, str],
+    target: str,
+) -> str:
+    lines = [
+        "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
+        "# Lines that start with '#' show the defaults; remove the '#' to change one.",
+        "",
+        f"name: {_quoted(name)}",
+        f"data: {_addresses(data)}",
+        f"test: {_addresses(test)}"
+        if test
+        else "# test: golden.csv      # rows to judge on, "
+        "used as they are; without it some are set aside",
+        "",
+        "inputs:",
+    ]
+    for column, kind in inputs.items():
+        lines.append(f"  {_quoted(column)}: {kind}")
+        if kind == "text":
+            lines.append(
+                f"  # {_quoted(column)}: {{type: text, encoder: auto, max_tokens: auto}}"
+                "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
+            )
+    lines += ["target:", f"  {_quoted(target)}: category", ""]
+    for section, (model, comment) in _SECTIONS.items():
+        if section == "split" and test:
+            continue
+        lines.append(f"# {section}:   # {comment}")
+        for field, info in model.model_fields.items():
+            value = info.default
+            if isinstance(value, tuple):
+                value = "[" + ", ".join(value) + "]"
+            elif isinstance(value, float) and 0 < value < 1 and field != "learning_rate":
+                value = f"{value * 100:g}%"
+            lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
+        lines.append("")
+    lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
+    return "\n".join(lines) + "\n"
