@@ -137,6 +137,18 @@ def test_without_a_log_it_answers_and_refuses_feedback(service: Callable[..., An
     assert local.get("/readyz").status_code == 200
 
 
+def test_it_can_be_mounted_below_a_path(local: Any) -> None:
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await local.app({**scope, "root_path": "/ml"}, receive, send)
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(app=mounted)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/ml/v1/model")
+
+    assert local._runner.run(scenario()).json()["name"] == "tiny"
+
+
 def test_head_has_no_body(local: Any) -> None:
     answer = local.request("HEAD", "/healthz")
     assert (answer.status_code, answer.content) == (200, b"")

@@ -151,14 +151,18 @@ class App:
         return self._batcher
 
     def _handler(self, scope: Scope) -> Handler:
-        methods = self._routes.get(scope["path"])
+        path = scope["path"]
+        if root := scope.get("root_path"):
+            # Mounted below another application's path.
+            path = path.removeprefix(root)
+        methods = self._routes.get(path)
         if methods is None:
             raise RequestError(
                 50,
-                f"there is nothing at {shorten(scope['path'])}",
+                f"there is nothing at {shorten(path)}",
                 status=404,
                 expected="one of " + ", ".join(self._routes),
-                nearest=nearest(scope["path"], self._routes),
+                nearest=nearest(path, self._routes),
             )
         method = scope["method"]
         handler = methods.get("GET" if method == "HEAD" else method)
