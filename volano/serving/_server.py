@@ -69,6 +69,7 @@ def run(
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=DRAIN_S,
         )
