@@ -1,0 +1,169 @@
+"""What the report is drawn from, gathered; each part may be missing, and says so as empty."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Evidence", "Interval", "gather", "interval", "mapping", "number", "rows"]
+
+
+class Interval(NamedTuple):
+    """A number and its 95% interval, whose ends may be infinite."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A turn's record, and what its artifacts add.
+
+    Attributes:
+      record: The turn's record.
+      history: All records, oldest first; the last is this turn's.
+      golden: A `ClassificationReport` as a dict, on golden rows; empty without them.
+      validation: The same on validation rows.
+      mistakes: The worst answers, most confident first.
+      labels: Classes as read, with their rows.
+    """
+
+    record: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    golden: Mapping[str, Any]
+    validation: Mapping[str, Any]
+    mistakes: Sequence[Mapping[str, Any]]
+    labels: Sequence[Mapping[str, Any]]
+
+    @property
+    def turn(self) -> int:
+        """The turn's number."""
+        return int(number(self.record.get("turn")) or 0)
+
+    @property
+    def gate(self) -> Mapping[str, Any]:
+        """What the gate found."""
+        return mapping(self.record.get("gate"))
+
+    @property
+    def judgement(self) -> Mapping[str, Any]:
+        """The paired comparison; empty when there was none."""
+        return mapping(self.gate.get("judgement"))
+
+    @property
+    def judged_by_accuracy(self) -> bool:
+        """Whether the effect is a share of rows, and not a log likelihood."""
+        return self.gate.get("metric") in (None, "accuracy")
+
+    @property
+    def effect(self) -> Interval | None:
+        """Candidate minus reference, on the golden rows."""
+        found = self.judgement
+        value = number(found.get("effect"))
+        if value is None:
+            return None
+        low, high = number(found.get("low")), number(found.get("high"))
+        return Interval(
+            value, -math.inf if low is None else low, math.inf if high is None else high
+        )
+
+    @property
+    def verdict(self) -> str:
+        """``promoted``, ``rejected`` or ``inconclusive``."""
+        return str(self.record.get("verdict", "inconclusive"))
+
+    @property
+    def candidates(self) -> list[Mapping[str, Any]]:
+        """Bundles that could have shipped."""
+        return rows(self.record.get("candidates"))
+
+    @property
+    def shipped(self) -> Mapping[str, Any]:
+        """The candidate that was chosen."""
+        return chosen(self.record)
+
+    @cached_property
+    def champion(self) -> Mapping[str, Any]:
+        """The record of the champion that this turn was compared with; empty on a first turn."""
+        wanted = self.gate.get("champion_turn")
+        for record in self.history:
+            if wanted is not None and record.get("turn") == wanted:
+                return record
+        return {}
+
+    def metric(self, name: str) -> Interval | None:
+        """A metric on golden rows."""
+        return interval(mapping(self.record.get("metrics")).get(name))
+
+
+def gather(
+    record: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    history: Sequence[Mapping[str, Any]],
+) -> Evidence:
+    """Read what the stages left; a file that is missing or damaged counts as empty."""
+
+    def read(stage: str, name: str) -> str:
+        folder = folders.get(stage)
+        try:
+            return (folder / name).read_text(encoding="utf-8") if folder else ""
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    others = [other for other in history if other.get("turn") != record.get("turn")]
+    return Evidence(
+        record,
+        [*others, record],
+        mapping(_json(read("deploy", "golden_report.json"))),
+        mapping(_json(read("evaluate", "validation.json"))),
+        rows([_json(line) for line in read("deploy", "mistakes.jsonl").split("\n")]),
+        rows(_json(read("data", "labels.json"))),
+    )
+
+
+def chosen(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The candidate that a record says was chosen."""
+    found = [item for item in rows(record.get("candidates")) if item.get("chosen")]
+    return found[0] if found else {}
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def rows(value: object) -> list[Mapping[str, Any]]:
+    """The mappings in a list; of anything else, none."""
+    if not isinstance(value, list | tuple):
+        return []
+    return [item for item in value if isinstance(item, Mapping) and item]
+
+
+def number(value: object) -> float | None:
+    """The value if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def interval(value: object) -> Interval | None:
+    """An estimate from its dict; a missing end is the value itself."""
+    found = mapping(value)
+    middle = number(found.get("value"))
+    if middle is None:
+        return None
+    low, high = number(found.get("low")), number(found.get("high"))
+    return Interval(middle, middle if low is None else low, middle if high is None else high)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError:
+        return None

@@ -1,0 +1,322 @@
+"""How good the answers are: metrics, confusion, classes, calibration, and the worst mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from volano.wheel.report._axes import range_bar
+from volano.wheel.report._charts import Bin, agreement, reliability
+from volano.wheel.report._evidence import Evidence, Interval, interval, mapping, number, rows
+from volano.wheel.report._format import count, percent, plural
+from volano.wheel.report._markup import Child, Markup, data_text, el
+from volano.wheel.report._matrix import Confusion, heat_map
+from volano.wheel.report._tables import Cell, Column, Section, figure, folded, share_bar, table
+
+__all__ = ["calibration", "classes", "confusion", "metrics", "mistakes"]
+
+# Metric -> its name, and what it means.
+METRICS = {
+    "accuracy": ("Accuracy", "share of the rows answered rightly"),
+    "f1_macro": ("F1, mean of the classes", "precision and recall in one; each class counts alike"),
+    "precision_macro": (
+        "Precision, mean of the classes",
+        "of the rows given a class, the share that have it",
+    ),
+    "recall_macro": (
+        "Recall, mean of the classes",
+        "of the rows that have a class, the share that got it",
+    ),
+    "log_loss": ("Log loss", "0 is perfect; punishes sure mistakes most"),
+    "calibration_error": (
+        "Calibration error",
+        "0 is perfect; gap between how sure and how often right",
+    ),
+}
+LOWER_IS_BETTER = ("log_loss", "calibration_error")
+WHOLE_MATRIX = 30
+WORST_CLASSES = 25
+MOST_PAIRS = 20
+MOST_CLASSES = 500
+SHOWN_MISTAKES = 12
+NO_GOLDEN = "There are no golden rows, so there is nothing to show here."
+
+
+def metrics(evidence: Evidence) -> Section:
+    """Each metric with its interval, drawn; beside it the champion and the validation rows."""
+    champion = mapping(evidence.champion.get("metrics"))
+    validation = mapping(evidence.record.get("validation"))
+    names = len(evidence.golden.get("names") or ()) or 2
+    lines: list[Sequence[Cell | Child]] = []
+    for name, (title, meaning) in METRICS.items():
+        ours = evidence.metric(name)
+        other, held_out = interval(champion.get(name)), interval(validation.get(name))
+        if ours is None and held_out is None:
+            continue
+        share = name != "log_loss"
+        ends = [value.high for value in (ours, other, held_out) if value]
+        top = 1.0
+        if name == "log_loss":
+            # What a guess without looking costs: the natural end of the scale.
+            top = max(math.log(names), *ends)
+        elif name == "calibration_error":
+            top = max(0.2, *ends)
+        shown = ours or held_out
+        assert shown is not None
+        line: list[Cell | Child] = [
+            [title, " ", el("span", meaning, class_="soft")],
+            _value(ours, share),
+            _ends(ours, share),
+            range_bar(*shown, top=top, kind="ours" if ours else "theirs"),
+        ]
+        if champion:
+            line.append(_value(other, share))
+        lines.append([*line, _value(held_out, share)])
+    heads = [Column("Metric"), Column("value", "n"), Column("95% interval", "n"), Column("", "w")]
+    if champion:
+        heads.append(Column(f"champion, turn {evidence.champion.get('turn')}", "n"))
+    heads.append(Column("validation", "n"))
+    golden = int(number(evidence.gate.get("golden_rows")) or 0)
+    lead = (
+        f"On {plural(golden, 'golden row')}. The interval is where the truth lies 95 times of 100; "
+        "fewer rows make it wider. Validation rows steered the training, so their numbers flatter."
+        if golden
+        else "There are no golden rows: only validation rows, which steered the training, say anything."
+    )
+    notes = [
+        "Bars run from 0 to 100 %; for log loss to that of a guess without looking, for "
+        "calibration error to 20 %. With one answer per row, precision, recall and F1 over all rows "
+        "together (“micro”) equal accuracy.",
+    ]
+    body: list[Child] = [
+        table(heads, lines, caption="Metrics", stack=True) if lines else el("p", NO_GOLDEN),
+        el("p", notes, class_="small soft") if lines else None,
+        _baselines(evidence),
+    ]
+    return Section("metrics", "How good it is", lead, body)
+
+
+def _baselines(evidence: Evidence) -> Markup | None:
+    found = [
+        f"{name} {percent(value)}"
+        for name, entry in mapping(evidence.record.get("baselines")).items()
+        if (value := number(mapping(entry).get("accuracy"))) is not None
+    ]
+    words = "For comparison, accuracy of the simple baselines on the golden rows: "
+    return el("p", words, "; ".join(found), ".", class_="small soft") if found else None
+
+
+def _value(value: Interval | None, share: bool) -> Cell:
+    if value is None:
+        return Cell(el("span", "–", class_="soft"))
+    return Cell(percent(value.value) if share else f"{value.value:.3f}", value.value)
+
+
+def _ends(value: Interval | None, share: bool) -> Child:
+    if value is None:
+        return "–"
+    if not share:
+        return f"{value.low:.3f} to {value.high:.3f}"
+    return f"{percent(value.low)} to {percent(value.high)}"
+
+
+def _confusion(evidence: Evidence) -> Confusion | None:
+    names, counts = evidence.golden.get("names"), evidence.golden.get("confusion")
+    if not isinstance(names, list) or not isinstance(counts, list) or len(names) != len(counts):
+        return None
+    return Confusion([str(name) for name in names], counts) if names else None
+
+
+def confusion(evidence: Evidence) -> Section:
+    """What is taken for what."""
+    found = _confusion(evidence)
+    lead = (
+        "Blue: right answers. Orange: mistakes. The darker, the larger the share of the rows of "
+        "that class."
+    )
+    if found is None:
+        return Section("confusion", "What is taken for what", None, [el("p", NO_GOLDEN)])
+    seen, pairs = found.seen, found.pairs()
+    if not pairs:
+        text = "No golden row was answered wrongly: nothing was taken for anything else."
+        return Section("confusion", "What is taken for what", None, [el("p", text)])
+    body: list[Child] = []
+    if len(seen) <= WHOLE_MATRIX:
+        body.append(figure(heat_map(found, seen)))
+        absent = len(found.names) - len(seen)
+        if absent:
+            say = f"{plural(absent, 'class', 'classes')} without golden rows, never predicted: left out."
+            body.append(el("p", say, class_="small soft"))
+    else:
+        body.append(_pairs(found, pairs))
+        worst = found.worst(WORST_CLASSES)
+        words = (
+            f"The {len(worst)} of {len(seen)} classes with most mistakes. Rows and columns of the "
+            "others are left out, so a row need not add up to its class."
+        )
+        body.append(figure(heat_map(found, worst), words))
+    return Section("confusion", "What is taken for what", lead, body)
+
+
+def _pairs(found: Confusion, pairs: Sequence[tuple[int, int, int]]) -> Markup:
+    most = pairs[0][0]
+    lines: list[Sequence[Cell | Child]] = [
+        [
+            data_text(found.names[right], 60),
+            data_text(found.names[predicted], 60),
+            Cell(f"{count(rows_wrong)} of {count(found.support[right])}", rows_wrong),
+            share_bar(rows_wrong / most, "bad"),
+        ]
+        for rows_wrong, right, predicted in pairs[:MOST_PAIRS]
+    ]
+    wrong = sum(pair[0] for pair in pairs)
+    covered = sum(pair[0] for pair in pairs[:MOST_PAIRS])
+    caption = (
+        f"The {min(MOST_PAIRS, len(pairs))} most confused pairs: {count(covered)} of "
+        f"{plural(wrong, 'mistake')}."
+    )
+    heads = [Column("Right"), Column("taken for"), Column("rows", "n"), Column("", "w")]
+    return table(heads, lines, caption=caption)
+
+
+def classes(evidence: Evidence) -> Section:
+    """Every class, the worst first."""
+    found = [row for row in rows(evidence.golden.get("per_class"))]
+    matrix = _confusion(evidence)
+    if not found:
+        return Section("classes", "Class by class", None, [el("p", NO_GOLDEN)])
+
+    def f1(row: Mapping[str, Any]) -> float:
+        value = number(mapping(row.get("f1")).get("value"))
+        return value if value is not None else 0.0
+
+    order = sorted(
+        range(len(found)), key=lambda code: (not found[code].get("support"), f1(found[code]), code)
+    )
+    lines: list[Sequence[Cell | Child]] = []
+    for code in order[:MOST_CLASSES]:
+        row = found[code]
+        support = int(number(row.get("support")) or 0)
+        recall, precision, both = (interval(row.get(key)) for key in ("recall", "precision", "f1"))
+        other = matrix.mistaken_for(code) if matrix and len(matrix.names) == len(found) else None
+        lines.append(
+            [
+                data_text(row.get("name", ""), 60),
+                Cell(count(support), support),
+                _of_any(recall, support),
+                _of_any(precision, int(number(row.get("predicted")) or 0)),
+                _of_any(both, support),
+                range_bar(*both) if both and support else "",
+                [data_text(matrix.names[other[0]], 40), f" ({count(other[1])})"]
+                if matrix and other
+                else "",
+            ]
+        )
+    columns = [
+        Column("Class"),
+        Column("golden rows", "n"),
+        Column("recall", "n"),
+        Column("precision", "n"),
+        Column("F1", "n"),
+        Column("F1, 95% interval", "w", sortable=False),
+        Column("most often taken for", sortable=False),
+    ]
+    lead = (
+        "Worst first. Recall: of the rows of a class, the share found. Precision: of the rows given "
+        "a class, the share that have it. F1 is high only when both are. With few rows, the "
+        "interval is what counts."
+    )
+    caption = f"{count(len(lines))} of {plural(len(found), 'class', 'classes')}"
+    drawn = table(columns, lines, caption=caption, sortable=True, tall=len(lines) > 15)
+    return Section("classes", "Class by class", lead, [drawn])
+
+
+def _of_any(value: Interval | None, rows_behind: int) -> Cell:
+    """A proportion; a dash when there is no row to take it of."""
+    if value is None or not rows_behind:
+        return Cell(el("span", "–", class_="soft"), -1.0)
+    return Cell(percent(value.value), value.value)
+
+
+def calibration(evidence: Evidence) -> Section:
+    """Whether the model is as often right as it says."""
+    bins = []
+    for item in rows(evidence.golden.get("reliability")):
+        sure, right = number(item.get("confidence")), interval(item.get("accuracy"))
+        size = int(number(item.get("num_rows")) or 0)
+        if sure is not None and right is not None and size:
+            bins.append(Bin(size, sure, right))
+    title = "Whether it knows how sure it is"
+    if not bins:
+        return Section("reliability", title, None, [el("p", NO_GOLDEN)])
+    temperature = number(evidence.record.get("temperature"))
+    notes: list[Child] = []
+    if temperature is not None:
+        notes.append(
+            "Its certainty was set on validation rows (temperature "
+            f"{temperature:.2f}; above 1 makes it more modest). "
+        )
+    error = evidence.metric("calibration_error")
+    if error:
+        words = (
+            "could be luck: a perfectly honest model would often show as much"
+            if error.low <= 0
+            else "is more than luck would explain"
+        )
+        notes.append(f"The calibration error of {percent(error.value)} {words}.")
+    lead = (
+        "The golden rows in groups of like certainty, with the 95% interval of how often each was "
+        "right. On the dashed line, being 80 % sure means being right on 80 of 100 rows; below it, "
+        "the model is too sure of itself."
+    )
+    drawings = el("div", figure(reliability(bins)), figure(agreement(bins)), class_="two")
+    return Section("reliability", title, lead, [drawings, el("p", notes) if notes else None])
+
+
+def mistakes(evidence: Evidence) -> Section:
+    """The wrong answers that were given with most confidence."""
+    title = "Worst mistakes"
+    if not evidence.mistakes:
+        text = "No golden row was answered wrongly." if evidence.golden else NO_GOLDEN
+        return Section("mistakes", title, None, [el("p", text)])
+    lines: list[Sequence[Cell | Child]] = []
+    for item in evidence.mistakes:
+        sure = number(item.get("probability")) or 0.0
+        inputs = mapping(item.get("inputs"))
+        several = len(inputs) > 1
+        text = [
+            el(
+                "div",
+                [el("span", data_text(name, 40), ": ", class_="soft")] if several else None,
+                el("span", str(value), dir="auto", class_="value"),
+            )
+            for name, value in inputs.items()
+        ]
+        lines.append(
+            [
+                Cell(el("span", f"{item.get('row', '')}", class_="soft"), number(item.get("row"))),
+                text,
+                data_text(item.get("right", ""), 80),
+                el("span", data_text(item.get("predicted", ""), 80), class_="t-bad"),
+                Cell(percent(sure), sure),
+            ]
+        )
+    heads = [
+        Column("Golden row", "n"),
+        Column("Text", "text"),
+        Column("Right"),
+        Column("Predicted"),
+        Column("How sure", "n"),
+    ]
+    body: list[Child] = [
+        table(heads, lines[:SHOWN_MISTAKES], caption="The most confident wrong answers", stack=True)
+    ]
+    if len(lines) > SHOWN_MISTAKES:
+        rest = table(heads, lines[SHOWN_MISTAKES:], caption="More wrong answers", stack=True)
+        body.append(folded(f"{len(lines) - SHOWN_MISTAKES} more", rest))
+    lead = (
+        "Wrong answers given with most certainty. Often it is the label that is wrong: such rows "
+        "are worth a second look. To steer training by them would be to learn the golden rows."
+    )
+    return Section("mistakes", title, lead, body)

@@ -1,0 +1,262 @@
+"""The data: what was found, what was lost, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from volano.wheel.report._evidence import Evidence, mapping, number, rows
+from volano.wheel.report._format import count, percent, plural
+from volano.wheel.report._markup import Child, Markup, data_text, el, raw
+from volano.wheel.report._tables import Cell, Column, Section, folded, share_bar, table
+
+__all__ = ["data"]
+
+# Kind -> what the reader calls it, and why it matters.
+FINDINGS = {
+    "broken": ("broken", "could not be parsed"),
+    "empty": ("empty", "no inputs, or no target"),
+    "golden": ("set aside as golden rows", "they judge, and never train"),
+    "golden_repeats": (
+        "the same as a golden row",
+        "up to case, space and punctuation; learning them would flatter the model",
+    ),
+    "superseded": ("replaced by a correction", "somebody gave a newer answer for the same inputs"),
+    "duplicates": ("repeated", "same inputs and target as an earlier row"),
+    "conflicts": ("in conflict", "same inputs, different targets: at least one of them is wrong"),
+    "rare": ("of a rare class", "too few rows to learn the class from"),
+    "repaired": ("repaired", "odd bytes, spaces around a label, empty surplus fields"),
+}
+MANY_CLASSES = 30
+ENDS = 10
+"""Classes shown at either end when there are many."""
+
+
+def data(evidence: Evidence) -> Section:
+    """Read, dropped by reason, used; findings by row; text that did not fit; class balance."""
+    found = mapping(evidence.record.get("data"))
+    body: list[Child] = [_flow(evidence, found), _findings(found), _columns(found)]
+    body.append(_balance(evidence))
+    notes = found.get("notes")
+    if isinstance(notes, list) and notes:
+        body.append(el("ul", [el("li", data_text(note, 300)) for note in notes], class_="small"))
+    body.append(_files(found))
+    lead = "Every row that was read, and what became of it. Nothing is lost without being counted."
+    return Section("data", "The data", lead, body)
+
+
+def _flow(evidence: Evidence, found: Mapping[str, Any]) -> Markup:
+    training = mapping(evidence.record.get("training"))
+    total = number(found.get("rows")) or 0.0
+    lines: list[Child] = []
+
+    def line(name: Child, size: float, start: float, kind: str, class_: str = "part") -> None:
+        bar = share_bar(size / total, kind, start=start / total) if total else ""
+        lines.append([el("span", name, class_=class_), bar, el("span", count(size), class_="n")])
+
+    corrections = number(found.get("feedback_rows")) or 0.0
+    line("Rows read", total, 0, "theirs", "sum")
+    if corrections:
+        line("of these, corrections from people", corrections, total - corrections, "ours")
+    left = total
+    for kind, size in mapping(found.get("dropped_because")).items():
+        rows_lost = number(size) or 0.0
+        left -= rows_lost
+        name = FINDINGS.get(str(kind), (str(kind), ""))[0]
+        line(f"− {name}", rows_lost, max(left, 0), "theirs" if kind == "golden" else "bad")
+    train = number(training.get("rows")) or 0.0
+    validation = number(training.get("validation_rows")) or 0.0
+    line("Left to learn from", left, 0, "theirs", "sum")
+    line("training rows", train, 0, "ours")
+    line("validation rows, which steer it", validation, train, "ours")
+    golden = number(found.get("golden_rows")) or 0.0
+    kept_back = number(mapping(found.get("dropped_because")).get("golden")) or 0.0
+    if kept_back:
+        say = f"The {plural(int(golden), 'golden row')} that judge were set aside and frozen at the first turn."
+    elif golden:
+        say = f"{plural(int(golden), 'golden row')}, from a table of their own, judge the result."
+    else:
+        say = "There are no golden rows."
+    return raw(el("div", lines, class_="flow"), el("p", say))
+
+
+def _findings(found: Mapping[str, Any]) -> Markup | None:
+    counts = mapping(mapping(found.get("cleaning")).get("counts"))
+    lines: list[Sequence[Cell | Child]] = []
+    for kind, (name, why) in FINDINGS.items():
+        entry = mapping(counts.get(kind))
+        size = int(number(entry.get("rows")) or 0)
+        if not size or kind == "golden":
+            continue
+        places = entry.get("first")
+        shown = places if isinstance(places, list) else []
+        lines.append(
+            [
+                [name[:1].upper() + name[1:], " ", el("span", why, class_="soft")],
+                Cell(count(size), size),
+                str(entry.get("action", "")),
+                _places([str(place) for place in shown], size),
+            ]
+        )
+    if not lines:
+        return el("p", "No row was broken, empty, repeated, in conflict or repaired.")
+    columns = [
+        Column("Rows that are"),
+        Column("rows", "n"),
+        Column("were"),
+        Column("file: rows", "text"),
+    ]
+    return raw(el("h3", "Found in the rows"), table(columns, lines, caption="Findings", stack=True))
+
+
+def _places(places: Sequence[str], total: int) -> list[Child]:
+    """``train.csv: 370, 465``: rows by file, in the order found."""
+    by_file: dict[str, list[str]] = {}
+    for place in places:
+        name, _, row = place.rpartition(":")
+        by_file.setdefault(name, []).append(row)
+    parts: list[Child] = []
+    for name, numbers in by_file.items():
+        parts += ["; " if parts else "", data_text(name or "rows", 60), ": ", ", ".join(numbers)]
+    rest = total - len(places)
+    if rest > 0 and places:
+        parts.append(el("span", f" and {count(rest)} more in findings.jsonl", class_="soft"))
+    return parts
+
+
+def _columns(found: Mapping[str, Any]) -> Markup | None:
+    """Tokens that were cut off or not known, column by column."""
+    lines: list[Sequence[Cell | Child]] = []
+    for name, entry in mapping(found.get("columns")).items():
+        column = mapping(entry)
+        tokens = number(column.get("tokens"))
+        if tokens is None:
+            continue
+        cut_rows = number(column.get("truncated_rows")) or 0.0
+        cut = number(column.get("truncated_tokens")) or 0.0
+        unknown = number(column.get("unknown_tokens")) or 0.0
+        lines.append(
+            [
+                [
+                    data_text(name, 60),
+                    " ",
+                    el("span", str(column.get("encoder", "")), class_="soft"),
+                ],
+                count(tokens),
+                count(cut_rows),
+                [count(cut), f" ({percent(cut / tokens, 2)})" if tokens else ""],
+                [count(unknown), f" ({percent(unknown / tokens, 2)})" if tokens else ""],
+            ]
+        )
+    if not lines:
+        return None
+    heads = ("Text column", "tokens", "rows cut short", "tokens cut off", "tokens unknown")
+    columns = [Column(head, "n" if place else "") for place, head in enumerate(heads)]
+    note = el(
+        "p",
+        "A token is a word or a piece of one. What is cut off or unknown, the model cannot see. "
+        "Counted over training and validation rows.",
+        class_="small soft",
+    )
+    return raw(el("h3", "Read by the model"), table(columns, lines, caption="Tokens"), note)
+
+
+def _balance(evidence: Evidence) -> Markup | None:
+    sizes = [
+        (str(item.get("label", "")), int(number(item.get("rows")) or 0)) for item in evidence.labels
+    ]
+    total = sum(size for _, size in sizes)
+    if not total:
+        return None
+    golden = {
+        str(row.get("name")): number(row.get("support")) or 0.0
+        for row in rows(evidence.golden.get("per_class"))
+    }
+    num_golden = sum(golden.values())
+    sizes.sort(key=lambda item: (-item[1], item[0]))
+    top = max(
+        max(size / total for _, size in sizes),
+        max(golden.values(), default=0.0) / num_golden if num_golden else 0.0,
+    )
+
+    def line(name: str, size: int) -> Child:
+        tick = golden.get(name, 0.0) / num_golden / top if num_golden else None
+        bar = share_bar(size / total / top, "ours", mark=tick)
+        return [
+            data_text(name, 40),
+            bar,
+            el("span", f"{count(size)} · {percent(size / total)}", class_="n"),
+        ]
+
+    many = len(sizes) > MANY_CLASSES
+    shown = sizes[:ENDS] if many else sizes
+    middle = sizes[len(sizes) // 2][1]
+    about = (
+        f"{count(len(sizes))} classes of {count(sizes[-1][1])} to {count(sizes[0][1])} rows, "
+        f"half of them with {count(middle)} or more."
+    )
+    tick_note = " The tick is the class's share of the golden rows." if num_golden else ""
+    parts: list[Child] = [
+        el("h3", "Rows of each class, as read"),
+        el("p", about, tick_note, class_="small soft"),
+        el("div", [line(*item) for item in shown], class_="flow classes"),
+    ]
+    if many:
+        parts += [
+            _ranked([size for _, size in sizes]),
+            el("h3", f"The {ENDS} smallest"),
+            el("div", [line(*item) for item in sizes[-ENDS:]], class_="flow classes"),
+        ]
+    return raw(parts)
+
+
+def _ranked(sizes: Sequence[int]) -> Markup:
+    """All classes from the largest to the smallest, as one falling area."""
+    step = max(1, len(sizes) // 300)
+    spots = [(place, sizes[place]) for place in range(0, len(sizes), step)]
+    edge = "".join(
+        f"L{100 * place / len(sizes):.2f} {30 - 30 * size / sizes[0]:.1f}"
+        f"H{100 * min(place + step, len(sizes)) / len(sizes):.2f}"
+        for place, size in spots
+    )
+    words = f"Rows of all {len(sizes)} classes, from the largest to the smallest"
+    drawing = el(
+        "svg",
+        el("title", words),
+        el("path", class_="area ours", d=f"M0 30{edge}V30Z"),
+        viewBox="0 0 100 30",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=words,
+        style="height:3.2rem",
+    )
+    return el("figure", drawing, el("figcaption", words, "."))
+
+
+def _files(found: Mapping[str, Any]) -> Markup | None:
+    lines: list[Sequence[Cell | Child]] = []
+    for item in rows(found.get("files"))[:50]:
+        notes = item.get("notes")
+        lines.append(
+            [
+                data_text(item.get("name", ""), 80),
+                f"{item.get('format', '')} {item.get('encoding', '')}",
+                count(number(item.get("num_rows")) or 0),
+                count(number(item.get("num_broken")) or 0),
+                count(number(item.get("num_repaired")) or 0),
+                data_text("; ".join(map(str, notes)), 300) if isinstance(notes, list) else "",
+            ]
+        )
+    if not lines:
+        return None
+    heads = [
+        Column("File"),
+        Column("format"),
+        Column("rows", "n"),
+        Column("broken", "n"),
+        Column("repaired", "n"),
+        Column("notes", "text"),
+    ]
+    return folded(
+        plural(len(rows(found.get("files"))), "file"), table(heads, lines, caption="Files read")
+    )
