@@ -94,6 +94,16 @@ class FittedText:
     def check(self, value: object) -> str:
         if not isinstance(value, str):
             raise RequestError(10, f"{self.name} is {shorten(value)}", status=422, expected="text")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            # JSON can spell half of a pair of surrogates, which is no character.
+            raise RequestError(
+                10,
+                f"{self.name} has half of a surrogate pair at character {error.start + 1}",
+                status=422,
+                expected="text that can be written as UTF-8",
+            ) from None
         return value
 
     def encode(self, values: Sequence[str]) -> Encoded:
@@ -211,13 +221,15 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
     """A tokenizer for any script, from the texts alone.
 
     WordPiece with BERT's pre-tokenisation splits each Chinese character off as a word, so words
-    in scripts without spaces would never be learned; a unigram model over whole runs of letters
-    (Kudo, `Subword Regularization <https://arxiv.org/abs/1804.10959>`_, 2018) learns both.
+    in scripts without spaces would never be learned; merging frequent pairs over whole runs of
+    letters learns both (Sennrich et al., `Neural Machine Translation of Rare Words with Subword
+    Units <https://arxiv.org/abs/1508.07909>`_, 2016). A unigram model answers as well, but its
+    trainer sums in the order of a hash table, so no two processes would train the same one.
     Characters that occur are all in the vocabulary; others become ``[UNK]`` and are counted.
     """
     from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.Unigram())
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Lowercase(), normalizers.StripAccents()]
     )
@@ -229,16 +241,12 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> str:
         ]
     )
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocabulary,
-        special_tokens=special,
-        unk_token="[UNK]",  # noqa: S106
-        show_progress=False,
-        max_piece_length=16,
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=special, show_progress=False, max_token_length=16
     )
 
     def lines() -> Iterator[str]:
-        # A cell of a megabyte would make the trainer's lattice explode; its start says enough.
+        # A cell of a megabyte would drown all others; its start says enough.
         for text in texts:
             yield text[:4000]
 
