@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from volano.errors import StoreError
 from volano.store import _tables
 
-__all__ = ["SCHEMA", "open_database", "reason"]
+__all__ = ["SCHEMA", "open_database", "reason", "says_full"]
 
 SCHEMA = 1
 """The layout of the tables that this version writes; a newer one is refused."""
@@ -29,7 +29,7 @@ def open_database(address: str) -> sa.Engine:
       address: ``sqlite:///FILE`` or ``postgresql://...``.
     Raises:
       StoreError: It cannot be reached or written (STORE-001), a newer Volano made it (002), or its
-        driver is not installed (003).
+        driver is not installed (003); or the disk is full (010).
     """
     url = sa.make_url(address)
     if url.drivername == "postgresql":
@@ -52,6 +52,13 @@ def open_database(address: str) -> sa.Engine:
     except (OSError, SQLAlchemyError) as error:
         if engine:
             engine.dispose()
+        if says_full(error):
+            raise StoreError(
+                10,
+                "the disk is full",
+                where=shown,
+                fix="free some space, then run the same command again",
+            ) from error
         raise StoreError(
             1,
             f"the store cannot be opened ({reason(error)})",
@@ -70,6 +77,12 @@ def reason(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
     lines = str(cause).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def says_full(error: Exception) -> bool:
+    """Whether the database means that its disk is full."""
+    text = reason(error)
+    return "disk is full" in text or "No space left" in text
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

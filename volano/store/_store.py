@@ -18,11 +18,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from volano.errors import StoreError, WheelError
+from volano.errors import StoreError, VolanoError, WheelError
 from volano.store import _tables as t
-from volano.store._database import open_database, reason
+from volano.store._database import open_database, reason, says_full
 
 __all__ = ["Artifact", "Champion", "Run", "Store", "disk_errors", "file_digest", "folder_digest"]
+
+
+SETTLED_NS = 2_000_000_000
+"""A file that has not changed for this long has a time of change that tells it from later ones."""
+
+FULL_BYTES = 1 << 16
+"""A disk with less room than this is full, whatever a library's error calls it."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +81,11 @@ def disk_errors(where: Path) -> Iterator[None]:
     """
     try:
         yield
+    except VolanoError:
+        raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                10,
-                "the disk is full",
-                where=str(where),
-                expected="room for this turn; nothing half-written was kept",
-                fix="free some space, then run the same command again: it goes on from here",
-            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or _is_full(where):
+            raise _full(where) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StoreError(
                 11,
@@ -91,6 +94,31 @@ def disk_errors(where: Path) -> Iterator[None]:
                 expected="a folder that this user may write",
             ) from error
         raise
+    except Exception as error:
+        # numpy, safetensors and others say a full disk in errors of their own, without its number.
+        if _is_full(where):
+            raise _full(where) from error
+        raise
+
+
+def _full(where: Path | str) -> StoreError:
+    return StoreError(
+        10,
+        "the disk is full",
+        where=str(where),
+        expected="room for this turn; nothing half-written was kept",
+        fix="free some space, then run the same command again: it goes on from here",
+    )
+
+
+def _is_full(where: Path) -> bool:
+    """Whether hardly a byte more can be written beside this path."""
+    for folder in (where, *where.parents):
+        try:
+            return shutil.disk_usage(folder).free < FULL_BYTES
+        except OSError:
+            continue
+    return False
 
 
 def file_digest(path: Path) -> str:
@@ -109,14 +137,25 @@ def folder_digest(folder: Path) -> tuple[str, int]:
     return total.hexdigest(), size
 
 
+def _folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; -1 when there is none."""
+    if not folder.is_dir():
+        return -1
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a finished folder durable before anything refers to it."""
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Store:
@@ -156,7 +195,7 @@ class Store:
         """One transaction.
 
         Raises:
-          StoreError: The database refused it (STORE-012).
+          StoreError: The database refused it (STORE-012), or its disk is full (STORE-010).
         """
         try:
             with self.engine.begin() as connection:
@@ -164,6 +203,8 @@ class Store:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
+            if says_full(error):
+                raise _full(self.folder) from error
             raise StoreError(
                 12,
                 f"the store could not be read or written ({reason(error)})",
@@ -174,22 +215,31 @@ class Store:
     def _own_database(self) -> None:
         """One database holds one wheel: two would overwrite each other's turns."""
         mark = self.folder / "id"
-        if not mark.exists():
-            mark.write_text(uuid.uuid4().hex)
-        mine = mark.read_text().strip()
-        with self.begin() as connection:
-            query = sa.select(t.meta.c.value).where(t.meta.c.key == "folder")
-            found = connection.execute(query).scalar_one_or_none()
-            if found is None:
+        with disk_errors(mark):
+            if not mark.exists():
+                # Linked into place when written, so that no two processes take different ids.
+                fresh = self.folder / f".id-{uuid.uuid4().hex}"
+                fresh.write_text(uuid.uuid4().hex)
+                with contextlib.suppress(FileExistsError):
+                    os.link(fresh, mark)
+                fresh.unlink()
+            mine = mark.read_text().strip()
+        query = sa.select(t.meta.c.value).where(t.meta.c.key == "folder")
+        # Two processes may open a new database at once; the second insert fails and is not needed.
+        with contextlib.suppress(IntegrityError), self.begin() as connection:
+            if connection.execute(query).first() is None:
                 connection.execute(t.meta.insert().values(key="folder", value=mine))
-            elif found != mine:
-                raise StoreError(
-                    4,
-                    "this database belongs to another wheel",
-                    where=self.engine.url.render_as_string(hide_password=True),
-                    expected=f"the wheel whose store is in {self.folder}",
-                    fix="createdb NAME, and name it in 'store:'",
-                )
+        with self.begin() as connection:
+            found = connection.execute(query).scalar_one()
+        if found != mine:
+            self.engine.dispose()
+            raise StoreError(
+                4,
+                "this database belongs to another wheel",
+                where=self.engine.url.render_as_string(hide_password=True),
+                expected=f"the wheel whose store is in {self.folder}",
+                fix="createdb NAME, and name it in 'store:'",
+            )
 
     # One turn at a time ------------------------------------------------------------------------
 
@@ -215,9 +265,21 @@ class Store:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for leftover in (self.folder / "artifacts").glob(".new-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what a killed turn left: half-built artifacts, checkpoints of finished runs."""
+        for leftover in (self.folder / "artifacts").glob(".new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folders = [path for path in (self.folder / "scratch").glob("*") if path.is_dir()]
+        if not folders:
+            return
+        with self.begin() as connection:
+            finished = {key[:32] for key in connection.execute(sa.select(t.runs.c.key)).scalars()}
+        for folder in folders:
+            if folder.name in finished or not any(folder.iterdir()):
+                shutil.rmtree(folder, ignore_errors=True)
 
     # Artifacts and runs ------------------------------------------------------------------------
 
@@ -231,16 +293,20 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder.with_name(f"{folder.name}-damaged"), ignore_errors=True)
 
     def keep(self, folder: Path, kind: str) -> Artifact:
         """Make a finished folder an artifact; one that is there already is used instead."""
         with disk_errors(folder):
             digest, size = folder_digest(folder)
             artifact = Artifact(digest, kind, self._place(digest))
+            if artifact.path.exists() and folder_digest(artifact.path)[0] != digest:
+                # Damaged since it was written: this one takes its place.
+                artifact.path.rename(folder.with_name(f"{folder.name}-damaged"))
             if not artifact.path.exists():
                 _sync_folder(folder)
-                with contextlib.suppress(FileExistsError):
-                    folder.rename(artifact.path)
+                folder.rename(artifact.path)
+                _sync(artifact.path.parent)
         with self.begin() as connection:
             known = connection.execute(
                 sa.select(t.artifacts.c.digest).where(t.artifacts.c.digest == digest)
@@ -254,27 +320,33 @@ class Store:
         """An artifact by its digest.
 
         Raises:
-          StoreError: It is not there (STORE-020).
+          StoreError: It is not there, or not whole (STORE-020).
         """
         with self.begin() as connection:
-            kind = connection.execute(
-                sa.select(t.artifacts.c.kind).where(t.artifacts.c.digest == digest)
-            ).scalar_one_or_none()
-        if kind is None or not self._place(digest).is_dir():
+            query = sa.select(t.artifacts).where(t.artifacts.c.digest == digest)
+            row = connection.execute(query).first()
+        place = self._place(digest)
+        # Reading every byte at every turn would take too long; sizes show what is missing or cut.
+        if row is None or _folder_size(place) != row.size_bytes:
             raise StoreError(
                 20,
-                f"the artifact {digest[:12]} is missing",
-                where=str(self.folder),
+                f"the artifact {digest[:12]} is {'damaged' if place.is_dir() else 'missing'}",
+                where=str(place),
                 expected="the folder that the turn wrote",
                 fix="volano turn",
             )
-        return Artifact(digest, kind, self._place(digest))
+        return Artifact(digest, row.kind, place)
 
     def finished(self, key: str) -> Run | None:
-        """The run with this key, if it has finished and its artifact is still there."""
+        """The run with this key, if it has finished and its artifact is still there and whole."""
+        query = (
+            sa.select(t.runs, t.artifacts.c.size_bytes)
+            .join(t.artifacts, t.artifacts.c.digest == t.runs.c.digest)
+            .where(t.runs.c.key == key)
+        )
         with self.begin() as connection:
-            row = connection.execute(sa.select(t.runs).where(t.runs.c.key == key)).first()
-        if row is None or not self._place(row.digest).is_dir():
+            row = connection.execute(query).first()
+        if row is None or _folder_size(self._place(row.digest)) != row.size_bytes:
             return None
         artifact = Artifact(row.digest, row.stage, self._place(row.digest))
         return Run(key, row.stage, artifact, row.lineage, row.summary, row.seconds, cached=True)
@@ -428,25 +500,26 @@ class Store:
         """SHA-256 of a file; not computed again while its size and time of change are the same."""
         status = path.stat()
         name = str(path.resolve())
+        # The time of change, not of modification: no program can set it back.
+        seen = (status.st_size, status.st_ctime_ns)
         query = sa.select(t.fingerprints).where(t.fingerprints.c.path == name)
         with self.begin() as connection:
             known = connection.execute(query).first()
-        # A file changed within the last seconds may change again without its time showing it.
-        settled = time.time_ns() - status.st_mtime_ns > 2_000_000_000
-        same = known and (known.size_bytes, known.modified_ns) == (
-            status.st_size,
-            status.st_mtime_ns,
-        )
-        if known and same and settled:
+        if known and (known.size_bytes, known.modified_ns) == seen:
             return str(known.digest)
+        started_ns = time.time_ns()
         digest = file_digest(path)
+        # A file changed within the last seconds may change again without its time showing it.
+        if started_ns - status.st_ctime_ns < SETTLED_NS:
+            return digest
         values = {
             "path": name,
             "size_bytes": status.st_size,
-            "modified_ns": status.st_mtime_ns,
+            "modified_ns": status.st_ctime_ns,
             "digest": digest,
         }
-        with self.begin() as connection:
+        # Another process may remember the same file just now, with the same digest.
+        with contextlib.suppress(IntegrityError), self.begin() as connection:
             connection.execute(t.fingerprints.delete().where(t.fingerprints.c.path == name))
             connection.execute(t.fingerprints.insert().values(values))
         return digest
