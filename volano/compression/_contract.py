@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import onnx
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["Calibration", "Pass"]
 

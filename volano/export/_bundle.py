@@ -37,7 +37,7 @@ def write_bundle(
 
     Args:
       folder: Where to; made here, must not exist.
-      name: The wheel's name.
+      name: What to call the bundle; no answer depends on it.
       inputs: Fitted input columns, in order.
       target: The fitted target column.
       task: How the graph's output becomes an answer.
@@ -87,35 +87,46 @@ def describe_bundle(folder: Path, **details: Any) -> str:
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
+    text = _manifest_text(manifest)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return str(json.loads(text)["id"])
+
+
+def _manifest_text(manifest: Mapping[str, Any]) -> str:
     # Through JSON once, so that what is sealed is what will be read: tuples become lists.
     sealed = seal(json.loads(json.dumps(manifest)))
-    text = json.dumps(sealed, ensure_ascii=False, indent=1, sort_keys=True)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return str(sealed["id"])
+    return json.dumps(sealed, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-def export_bundle(folder: Path, target: Path) -> int:
+def export_bundle(folder: Path, target: Path, *, name: str | None = None) -> int:
     """Pack a bundle into one `.volano` file: a zip, which `volano.load` reads as it is.
 
     Args:
       folder: The bundle.
       target: The file; one that is there is replaced at the end, in one step.
+      name: What to call it from now on; None keeps its name.
     Returns:
       The file's size in bytes.
     """
     files = BundleFiles(folder)
     files.verify()
+    named = {**files.manifest, "name": name} if name else files.manifest
+    manifest = _manifest_text(named).encode()
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-                for name in [MANIFEST, *sorted(files.manifest["files"])]:
-                    entry = zipfile.ZipInfo(name, _ZIP_TIME)
+                for place in [MANIFEST, *sorted(files.manifest["files"])]:
+                    entry = zipfile.ZipInfo(place, _ZIP_TIME)
                     entry.compress_type = zipfile.ZIP_DEFLATED
                     entry.external_attr = 0o644 << 16
-                    with (folder / name).open("rb") as source, archive.open(entry, "w") as sink:
-                        shutil.copyfileobj(source, sink, 1 << 20)
+                    with archive.open(entry, "w") as sink:
+                        if place == MANIFEST:
+                            sink.write(manifest)
+                            continue
+                        with (folder / place).open("rb") as source:
+                            shutil.copyfileobj(source, sink, 1 << 20)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

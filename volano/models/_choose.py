@@ -9,6 +9,7 @@ from typing import Any
 from volano.columns import Ragged
 from volano.columns.text import FittedText
 from volano.models._pretrained import identity, locate
+from volano.store import file_digest
 
 __all__ = ["MOST_UNKNOWN", "choose_encoder", "encoder_identity"]
 
@@ -16,14 +17,29 @@ MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
 
 
-def encoder_identity(kind: str, options: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """What of a column's encoder goes into a stage's key."""
+def encoder_identity(
+    kind: str,
+    options: Mapping[str, Any],
+    root: Path,
+    *,
+    fingerprint: Callable[[Path], str] = file_digest,
+) -> dict[str, Any]:
+    """What of a column's encoder goes into a stage's key.
+
+    Args:
+      kind: The column's type.
+      options: The column's options.
+      root: The wheel's folder.
+      fingerprint: SHA-256 of a file, remembered where that is quicker.
+    """
     if kind != "text":
         return {}
     encoder = options["encoder"]
     if encoder == "scratch":
         return {"scratch": 1}
-    return {"auto": encoder == "auto"} | identity("minilm" if encoder == "auto" else encoder, root)
+    return {"auto": encoder == "auto"} | identity(
+        "minilm" if encoder == "auto" else encoder, root, fingerprint
+    )
 
 
 def choose_encoder(

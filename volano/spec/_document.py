@@ -76,6 +76,8 @@ def parse_document(text: str, *, source: str = "<spec>") -> Document:
         place = f"{source}:{mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise SpecError(2, f"not YAML ({problem})", where=place, expected="YAML") from error
+    except RecursionError:
+        raise _too_deep(source) from None
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(
             3,
@@ -86,17 +88,32 @@ def parse_document(text: str, *, source: str = "<spec>") -> Document:
         )
     lines: dict[Key, int] = {}
     errors: list[SpecError] = []
-    values = _convert(node, (), lines, errors, source)
+    try:
+        values = _convert(node, (), lines, errors, source)
+    except RecursionError:
+        raise _too_deep(source) from None
     return Document(source, values, lines, tuple(errors))
 
 
-_SCALARS = yaml.constructor.SafeConstructor()
+MOST_VALUES = 100_000
+"""Values of a spec at the most: aliases of aliases can stand for more than memory holds."""
+
+
+def _too_deep(source: str) -> SpecError:
+    return SpecError(
+        2,
+        "the spec is nested too deeply, refers to itself, or stands for too many values",
+        where=source,
+        expected="a few levels of keys",
+    )
 
 
 def _convert(
     node: yaml.Node, path: Key, lines: dict[Key, int], errors: list[SpecError], source: str
 ) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > MOST_VALUES:
+        raise _too_deep(source)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -122,12 +139,14 @@ def _convert(
             for index, child in enumerate(node.value)
         ]
     try:
-        return _SCALARS.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    # Explicit tags, as in `!!bool perhaps`, make PyYAML fail in ways of every kind.
+    except Exception as error:
+        problem = (str(error) or type(error).__name__).splitlines()[0]
         errors.append(
             SpecError(
                 2,
-                f"a value cannot be read ({str(error).splitlines()[0]})",
+                f"a value cannot be read ({problem})",
                 where=f"{source}:{node.start_mark.line + 1}",
                 expected="plain text, a number, true or false",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -24,7 +24,11 @@ RESERVED_NAMES = frozenset({"prediction_id", "row_number", "bundle_id", "who", "
 
 
 def load_spec(
-    path: Path, *, column_options: ColumnOptions, column_types: Mapping[str, str]
+    path: Path,
+    *,
+    column_options: ColumnOptions,
+    column_types: Mapping[str, str],
+    passes: Sequence[str] | None = None,
 ) -> Spec:
     """Read and check a spec file.
 
@@ -32,10 +36,11 @@ def load_spec(
       path: The YAML file.
       column_options: Looks up the options model of a column type.
       column_types: Known column types -> ``input``, ``target`` or ``both``.
+      passes: Known compression passes; None does not look at their names.
     Raises:
       SpecErrors: All that is wrong, in the order of the file.
     """
-    return _build(read_document(path), column_options, column_types)
+    return _build(read_document(path), column_options, column_types, passes)
 
 
 def parse_spec(
@@ -43,10 +48,11 @@ def parse_spec(
     *,
     column_options: ColumnOptions,
     column_types: Mapping[str, str],
+    passes: Sequence[str] | None = None,
     source: str = "<spec>",
 ) -> Spec:
     """As `load_spec`, from text."""
-    return _build(parse_document(text, source=source), column_options, column_types)
+    return _build(parse_document(text, source=source), column_options, column_types, passes)
 
 
 def digest(value: object) -> str:
@@ -71,7 +77,10 @@ def digest(value: object) -> str:
 
 
 def _build(
-    document: Document, column_options: ColumnOptions, column_types: Mapping[str, str]
+    document: Document,
+    column_options: ColumnOptions,
+    column_types: Mapping[str, str],
+    known_passes: Sequence[str] | None,
 ) -> Spec:
     errors = list(document.errors)
     raw = dict(document.values)
@@ -90,11 +99,13 @@ def _build(
                 name: _column(
                     document, (section, name), value, wanted, column_options, column_types, errors
                 )
-                for name, value in columns.items()
+                # By name: two specs that differ only in the order of their keys are the same.
+                for name, value in sorted(columns.items())
             }
     passes = raw.get("compress")
     if isinstance(passes, dict) and isinstance(passes.get("passes"), list):
         raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
+        errors.extend(_passes(document, passes["passes"], known_passes))
     errors.extend(_combinations(document))
     spec = None
     try:
@@ -165,6 +176,25 @@ def _column(
         errors.extend(_translate(document, error, model, key))
         return {"type": kind, "options": {}}
     return {"type": kind, "options": checked.model_dump(mode="json")}
+
+
+def _passes(
+    document: Document, names: Sequence[Any], known: Sequence[str] | None
+) -> Iterator[SpecError]:
+    for place, name in enumerate(names):
+        where = document.where(("compress", "passes", place))
+        if name in names[:place]:
+            yield SpecError(
+                41, f"the pass {shorten(name)} is given twice", where=where, expected="each once"
+            )
+        elif known is not None and isinstance(name, str) and name not in known:
+            yield SpecError(
+                40,
+                f"there is no compression pass {shorten(name)}",
+                where=where,
+                expected="one of " + ", ".join(sorted(known)),
+                nearest=nearest(name, known),
+            )
 
 
 def _combinations(document: Document) -> Iterator[SpecError]:

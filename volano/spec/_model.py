@@ -61,7 +61,7 @@ Milliseconds = Annotated[float, BeforeValidator(_milliseconds), Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ColumnSpec(_Section):
@@ -177,7 +177,7 @@ class Spec(_Section):
     """
 
     version: Literal[1] = 1
-    name: str
+    name: str = Field(min_length=1)
     data: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = ()
     inputs: Mapping[str, ColumnSpec] = Field(min_length=1)

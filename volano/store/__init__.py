@@ -1,5 +1,6 @@
 """The wheel's memory: artifacts by content, lineage, turns, champions, predictions, feedback."""
 
+from volano.store._assets import fetch as fetch_asset
 from volano.store._database import open_database
 from volano.store._log import Correction, LabelledRow, LoggedPrediction, PredictionLog
 from volano.store._store import (
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "Store",
     "disk_errors",
+    "fetch_asset",
     "file_digest",
     "folder_digest",
     "open_database",

@@ -31,7 +31,14 @@ def open_database(address: str) -> sa.Engine:
       StoreError: It cannot be reached or written (STORE-001), a newer Volano made it (002), or its
         driver is not installed (003); or the disk is full (010).
     """
-    url = sa.make_url(address)
+    try:
+        url = sa.make_url(address)
+    except (SQLAlchemyError, ValueError) as error:
+        raise StoreError(
+            1,
+            f"the store's address cannot be read ({reason(error)})",
+            expected="sqlite:///FILE or postgresql://USER@HOST/DATABASE",
+        ) from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     shown = url.render_as_string(hide_password=True)

@@ -167,7 +167,7 @@ class Store:
 
     Args:
       folder: Where artifacts, checkpoints and the SQLite file live; made when absent.
-      address: SQL address; None for SQLite in the folder.
+      address: SQL address, a file's path from the folder's parent; None for SQLite in the folder.
     Raises:
       StoreError: See `volano.store.open_database`; or the database belongs to another wheel (004).
     """
@@ -176,7 +176,14 @@ class Store:
         self.folder = folder
         with disk_errors(folder):
             (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        self.engine = open_database(address or f"sqlite:///{folder / 'store.db'}")
+        if address is None:
+            address_here = f"sqlite:///{folder / 'store.db'}"
+        elif address.startswith("sqlite:///"):
+            # From the wheel's folder, as every path in the spec, wherever the command is run.
+            address_here = f"sqlite:///{folder.parent / address.removeprefix('sqlite:///')}"
+        else:
+            address_here = address
+        self.engine = open_database(address_here)
         if address is not None:
             self._own_database()
 
@@ -350,6 +357,18 @@ class Store:
             return None
         artifact = Artifact(row.digest, row.stage, self._place(row.digest))
         return Run(key, row.stage, artifact, row.lineage, row.summary, row.seconds, cached=True)
+
+    def run_of(self, digest: str) -> Run | None:
+        """The latest run that made an artifact, whether the artifact is still there or not."""
+        query = (
+            sa.select(t.runs).where(t.runs.c.digest == digest).order_by(t.runs.c.at.desc()).limit(1)
+        )
+        with self.begin() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        artifact = Artifact(digest, row.stage, self._place(digest))
+        return Run(row.key, row.stage, artifact, row.lineage, row.summary, row.seconds, cached=True)
 
     def record(self, run: Run) -> None:
         """Remember a finished run. A later one with the same key takes its place."""

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from volano.spec import Spec
+from volano.spec import Spec, digest
 from volano.store import Run
 
-__all__ = ["turn_record"]
+__all__ = ["turn_record", "turn_state"]
+
+
+def turn_state(spec: Spec, runs: Mapping[str, Run]) -> str:
+    """What a turn would be asked to judge, and how: the same again is not worth another turn."""
+    return digest({"compress": runs["compress"].artifact.digest, "gate": spec.gate.model_dump()})
 
 
 def turn_record(
-    spec: Spec, runs: Mapping[str, Run], champion_turn: int | None, seconds: float
+    spec: Spec,
+    runs: Mapping[str, Run],
+    champion_turn: int | None,
+    seconds: float,
+    *,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a turn found, as plain values.
 
@@ -22,6 +32,7 @@ def turn_record(
       runs: Stage -> its run.
       champion_turn: The champion that the candidate was compared with.
       seconds: What the whole turn took.
+      notes: What else a person should know.
     """
     deploy, prepare = runs["deploy"].summary, runs["prepare"].summary
     return {
@@ -56,7 +67,8 @@ def turn_record(
             for name, run in runs.items()
         ],
         "artifacts": {name: run.artifact.digest for name, run in runs.items()},
-        "compress": runs["compress"].artifact.digest,
+        "notes": list(notes),
+        "state": turn_state(spec, runs),
         "lineage": {name: {"key": run.key, **dict(run.lineage)} for name, run in runs.items()},
         "seconds": round(seconds, 2),
     }

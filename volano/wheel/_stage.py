@@ -95,10 +95,26 @@ def key_of(
     return digest(lineage), lineage
 
 
-def run_stage(stage: Stage, setting: Setting, runs: Mapping[str, Run], progress: Progress) -> Run:
-    """The finished run of a stage: found in the store, or done now and put there."""
+def run_stage(
+    stage: Stage,
+    setting: Setting,
+    runs: Mapping[str, Run],
+    progress: Progress,
+    *,
+    ingredients: Mapping[str, Any] | None = None,
+) -> Run:
+    """The finished run of a stage: found in the store, or done now and put there.
+
+    Args:
+      stage: What to run.
+      setting: What it may look at.
+      runs: Stage -> run, for at least the stages that it needs.
+      progress: Where to say how far it is.
+      ingredients: Those of an earlier run whose artifact was lost; None asks the stage.
+    """
     parents = {name: runs[name] for name in stage.needs}
-    ingredients = stage.ingredients(setting, parents)
+    if ingredients is None:
+        ingredients = stage.ingredients(setting, parents)
     key, lineage = key_of(stage, ingredients, {name: run.artifact for name, run in parents.items()})
     store = setting.store
     known = store.finished(key)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from volano.columns import column_options, column_uses
-from volano.errors import WheelError
+from volano.compression import pass_kinds
+from volano.errors import StoreError, VolanoError, WheelError
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, load_spec
 from volano.store import Champion, PredictionLog, Run, Store
 from volano.wheel._progress import Progress, SilentProgress
+from volano.wheel._record import turn_state
 from volano.wheel._stage import Setting, Stage, run_stage
 
 __all__ = ["SPEC_FILE", "STORE_FOLDER", "Turn", "Wheel"]
@@ -74,7 +76,10 @@ class Wheel:
     def spec(self) -> Spec:
         """The wheel's spec, read when first asked for."""
         return load_spec(
-            self.root / SPEC_FILE, column_options=column_options, column_types=column_uses()
+            self.root / SPEC_FILE,
+            column_options=column_options,
+            column_types=column_uses(),
+            passes=pass_kinds(),
         )
 
     @cached_property
@@ -113,9 +118,11 @@ class Wheel:
         started = time.perf_counter()
         with self.store.turning():
             runs: dict[str, Run] = {}
+            # An encoder that is not there is said before any data is read.
+            stages.PrepareStage().ingredients(self._setting, {})
             self._run(stages.FeedbackStage(), runs)
             self._run(stages.DataStage(), runs)
-            self._golden(runs)
+            notes = self._golden(runs)
             for stage in (
                 stages.PrepareStage(),
                 stages.TrainStage(),
@@ -124,33 +131,124 @@ class Wheel:
             ):
                 self._run(stage, runs)
             last = self.store.last_turn()
-            if last and last["compress"] == runs["compress"].artifact.digest:
-                return self._turn_of(last, unchanged=True)
+            if last and last["state"] == turn_state(self.spec, runs):
+                self._restore(last["artifacts"]["deploy"])
+                turn = self._turn_of(last, unchanged=True)
+                if not turn.report.exists():
+                    self._write_report(turn)
+                return turn
+            champion = self.store.champion()
+            if champion is not None:
+                self._restore(champion.artifact.digest)
             self._run(stages.DeployStage(), runs)
-            return self._finish(runs, time.perf_counter() - started)
+            return self._finish(runs, notes, time.perf_counter() - started)
+
+    @property
+    def _setting(self) -> Setting:
+        return Setting(self.spec, self.root, self.store)
 
     def _run(self, stage: Stage, runs: dict[str, Run]) -> None:
-        setting = Setting(self.spec, self.root, self.store)
-        runs[stage.name] = run_stage(stage, setting, runs, self.progress)
+        runs[stage.name] = run_stage(stage, self._setting, runs, self.progress)
 
-    def _golden(self, runs: dict[str, Run]) -> None:
-        """Golden rows: those frozen at the first turn, or chosen and frozen now."""
+    def _golden(self, runs: dict[str, Run]) -> list[str]:
+        """Golden rows: those frozen at the first turn, or chosen and frozen now.
+
+        Returns:
+          What of the spec no longer counts because they are frozen, in words.
+        """
         from volano.wheel import stages
 
         frozen = self.store.golden()
         if frozen is None:
             self._run(stages.GoldenStage(), runs)
             self.store.freeze_golden(runs["golden"].artifact.digest)
-            return
-        artifact = self.store.artifact(frozen)
-        runs["golden"] = Run(frozen, "golden", artifact, {}, {}, 0.0, cached=True)
+            return []
+        golden = self._frozen(frozen)
+        runs["golden"] = golden
+        then = golden.lineage["ingredients"]
+        try:
+            now = stages.GoldenStage().ingredients(self._setting, {})
+        except VolanoError:
+            # The test table was read when the rows were frozen; it need not be there any more.
+            now = then
+        part = "test" if self.spec.test else "split.golden"
+        if now == then:
+            return []
+        note = (
+            f"'{part}' does not change the golden rows: "
+            f"{golden.summary['rows']} were frozen at the first turn, for good"
+        )
+        self.progress.say(f"    {note}")
+        return [note]
 
-    def _finish(self, runs: Mapping[str, Run], seconds: float) -> Turn:
+    def _frozen(self, digest: str) -> Run:
+        """The run that made the frozen golden rows, for a spec that still has their columns."""
+        golden = self._restore(digest)
+        then = golden.lineage["ingredients"]
+        for part, now in (("inputs", list(self.spec.inputs)), ("target", self.spec.target_name)):
+            if then[part] != now:
+                raise WheelError(
+                    30,
+                    f"the golden rows were frozen with the {part} {_listed(then[part])}, "
+                    f"and the spec now has {_listed(now)}",
+                    where=str(self.root / SPEC_FILE),
+                    expected="the same columns for the life of the wheel, or bundles could not be "
+                    "compared",
+                    fix=f"put {_listed(then[part])} back, or start another wheel: "
+                    "volano init DATA -C ANOTHER_FOLDER",
+                )
+        return golden
+
+    def _restore(self, digest: str) -> Run:
+        """The run that made an artifact; where the artifact was lost, it is made again.
+
+        Raises:
+          WheelError: What it was made from is lost too, or gives something else (WHEEL-031).
+        """
+        from volano.wheel import stages
+
+        run = self.store.run_of(digest)
+        try:
+            self.store.artifact(digest)
+        except StoreError as error:
+            if error.code != "STORE-020":
+                raise
+            lost: VolanoError = error
+        else:
+            assert run is not None
+            return run
+        if run is not None:
+            stage = next(stage for stage in stages.ALL if stage.name == run.stage)
+            parents = {name: self.store.run_of(key) for name, key in run.lineage["parents"].items()}
+            whole = {name: parent for name, parent in parents.items() if parent is not None}
+            if len(whole) == len(parents):
+                try:
+                    ingredients = run.lineage["ingredients"]
+                    made = run_stage(
+                        stage(), self._setting, whole, self.progress, ingredients=ingredients
+                    )
+                    if made.artifact.digest == digest:
+                        return made
+                except (VolanoError, OSError) as error:
+                    self.progress.say(f"    {run.stage} cannot be made again: {error}")
+        what = "golden rows" if run and run.stage == "golden" else "bundle"
+        raise WheelError(
+            31,
+            f"the {what} of this wheel cannot be made again: {lost.what}",
+            where=lost.where,
+            expected="the folder that an earlier turn wrote",
+            fix="restore it from a backup, "
+            + ("or start another wheel" if what == "golden rows" else "or volano rollback"),
+        )
+
+    def _finish(self, runs: Mapping[str, Run], notes: Sequence[str], seconds: float) -> Turn:
         from volano.wheel._record import turn_record
 
         deploy = runs["deploy"]
         champion = self.store.champion()
-        record = turn_record(self.spec, runs, champion.turn if champion else None, seconds)
+        record = turn_record(
+            self.spec, runs, champion.turn if champion else None, seconds, notes=notes
+        )
         promoted = record["verdict"] == "promoted"
         number = self.store.add_turn(
             verdict=record["verdict"],
@@ -194,7 +292,7 @@ class Wheel:
         frozen = self.store.golden()
         golden = None
         if frozen is not None:
-            golden = GoldenRows.open(self.store.artifact(frozen).path / stages.GOLDEN_FILE)
+            golden = GoldenRows.open(self._frozen(frozen).artifact.path / stages.GOLDEN_FILE)
         selection = clean(snapshot, self.spec.clean, golden=golden)
         counts = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
         return {
@@ -311,7 +409,7 @@ class Wheel:
         """Pack the champion into one `.volano` file; returns its size in bytes."""
         from volano.export import export_bundle
 
-        return export_bundle(self.champion_bundle, Path(path))
+        return export_bundle(self.champion_bundle, Path(path), name=self.spec.name)
 
     def serve(self, *, announce: Callable[[str], None] = print, **changes: Any) -> None:
         """Serve the champion over HTTP until the process is told to stop.
@@ -347,3 +445,7 @@ class Wheel:
             newest=newest,
             announce=announce,
         )
+
+
+def _listed(names: object) -> str:
+    return names if isinstance(names, str) else ", ".join(names)  # type: ignore[arg-type]

@@ -10,7 +10,19 @@ from volano.wheel.stages.golden import GoldenStage
 from volano.wheel.stages.prepare import PrepareStage
 from volano.wheel.stages.train import TrainStage
 
+ALL = (
+    FeedbackStage,
+    DataStage,
+    GoldenStage,
+    PrepareStage,
+    TrainStage,
+    EvaluateStage,
+    CompressStage,
+    DeployStage,
+)
+
 __all__ = [
+    "ALL",
     "GOLDEN_FILE",
     "CompressStage",
     "DataStage",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from volano.data import FeedbackRow, Snapshot, resolve, take_snapshot
+from volano.data import FeedbackRow, Snapshot, SourceFile, resolve, take_snapshot
 from volano.errors import DataError
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
@@ -26,10 +26,7 @@ class DataStage:
         spec = setting.spec
         files = resolve(spec.data, root=setting.root)
         return {
-            "files": [
-                [file.name, file.format, file.gzipped, setting.store.fingerprint(file.path)]
-                for file in files
-            ],
+            "files": _identity(setting, files),
             "inputs": {name: column.type for name, column in spec.inputs.items()},
             "target": {name: column.type for name, column in spec.target.items()},
             "broken": spec.clean.broken,
@@ -39,7 +36,6 @@ class DataStage:
     def run(self, context: Context) -> Mapping[str, Any]:
         spec = context.spec
         files = resolve(spec.data, root=context.root)
-        before = [(file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in files]
         summary = take_snapshot(
             files,
             inputs=tuple(spec.inputs),
@@ -50,8 +46,7 @@ class DataStage:
             on_empty=spec.clean.empty,
             progress=lambda done, total: context.progress.step("reading rows", done, total),
         )
-        after = [(file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in files]
-        if before != after:
+        if _identity(context.setting, files) != context.ingredients["files"]:
             raise DataError(
                 500,
                 "a data file was changed while it was read",
@@ -60,6 +55,14 @@ class DataStage:
             )
         Snapshot.open(context.out)
         return summary.as_dict()
+
+
+def _identity(setting: Setting, files: Sequence[SourceFile]) -> list[list[Any]]:
+    """What of the files decides the rows."""
+    return [
+        [file.name, file.format, file.gzipped, setting.store.fingerprint(file.path)]
+        for file in files
+    ]
 
 
 def _feedback(context: Context) -> Iterator[FeedbackRow]:

@@ -43,18 +43,20 @@ class DeployStage:
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         champion = setting.store.champion()
-        candidate = chosen_bundle(parents["compress"])
+        candidate = _bundle_id(chosen_bundle(parents["compress"]))
         # The same question to the same golden rows is one test, however often it is asked.
         question = {
-            "candidate": json.loads((candidate / MANIFEST).read_text(encoding="utf-8"))["id"],
+            "candidate": candidate,
             "champion": champion.artifact.digest if champion else None,
             "golden": parents["golden"].artifact.digest,
             "metric": setting.spec.gate.metric,
         }
+        same = champion is not None and candidate == _bundle_id(champion.artifact.path / BUNDLE)
         return {
             "question": question,
             "champion_turn": champion.turn if champion else None,
-            "test_number": setting.store.test_number(digest(question)),
+            # Asking whether a bundle is better than itself spends nothing.
+            "test_number": None if same else setting.store.test_number(digest(question)),
             "gate": setting.spec.gate.model_dump(),
         }
 
@@ -88,7 +90,15 @@ class DeployStage:
 
     def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
         gate = context.spec.gate
-        number = int(context.ingredients["test_number"])
+        turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
+        if number is None:
+            return {
+                "test_number": None,
+                "level": None,
+                "verdict": "inconclusive",
+                "reference": f"the champion of turn {turn}",
+                "reason": f"it is the champion of turn {turn}: there is nothing to compare",
+            }
         level = AlphaSpending(gate.alpha).level(number)
         fewest = max(gate.min_rows, minimum_rows(level))
         spent = {"test_number": number, "level": level}
@@ -102,16 +112,16 @@ class DeployStage:
                     "'volano promote' ships it all the same"
                 ),
             }
-        champion = context.setting.store.champion()
+        champion = context.ingredients["question"]["champion"]
         metric = gate.metric
         if champion is not None:
-            reference = f"the champion of turn {champion.turn}"
-            other = load(champion.artifact.path / BUNDLE)
+            reference = f"the champion of turn {turn}"
+            other = load(context.setting.store.artifact(champion).path / BUNDLE)
             theirs = scores_by_name(
                 metric,
                 _answer(other, golden),
-                other.task.names,
-                golden.targets,  # type: ignore[attr-defined]
+                other.task.names,  # type: ignore[attr-defined]
+                golden.targets,
             )
         else:
             # Baselines answer with names alone, so they are compared on being right.
@@ -145,6 +155,10 @@ class DeployStage:
 def chosen_bundle(run: Run) -> Path:
     """The folder of the bundle that compress chose."""
     return run.artifact.path / "candidates" / str(run.summary["chosen"])
+
+
+def _bundle_id(folder: Path) -> str:
+    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["id"])
 
 
 def _link_folder(source: Path, target: Path) -> None:

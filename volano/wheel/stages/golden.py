@@ -24,10 +24,12 @@ class GoldenStage:
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
         spec = setting.spec
+        columns = {"inputs": list(spec.inputs), "target": spec.target_name}
         if spec.test:
             files = resolve(spec.test, root=setting.root)
-            return {"test": [[file.name, setting.store.fingerprint(file.path)] for file in files]}
-        return {"split": spec.split.model_dump(exclude={"validation"})}
+            named = [[file.name, setting.store.fingerprint(file.path)] for file in files]
+            return {**columns, "test": named}
+        return {**columns, "split": spec.split.model_dump(exclude={"validation"})}
 
     def run(self, context: Context) -> Mapping[str, Any]:
         spec = context.spec

@@ -52,7 +52,12 @@ class PrepareStage:
                     column.type,
                     column_kind(column.type).version,
                     dict(column.options),
-                    encoder_identity(column.type, column.options, setting.root),
+                    encoder_identity(
+                        column.type,
+                        column.options,
+                        setting.root,
+                        fingerprint=setting.store.fingerprint,
+                    ),
                 ]
                 for name, column in columns.items()
             },
