@@ -6,12 +6,20 @@ The range of every activation is fixed here rather than measured at each run. Th
 over the data at each operator, and it makes an answer depend on its own row alone: ranges that
 are measured at run time are measured over whatever other rows share the batch.
 
+A few channels of a transformer's activations are far larger than the rest and would take most of
+the codes for themselves. Part of their size is therefore moved into the weights first, which have a
+scale for each column and bear it better:
+
+    x w = (x / c) (c w),   c_j = max|x_j|^a / max|w_j|^(1 - a)
+
 Jacob et al., `Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference <https://arxiv.org/abs/1712.05877>`_, 2018.
+Inference <https://arxiv.org/abs/1712.05877>`_, 2018; Xiao et al., `SmoothQuant
+<https://arxiv.org/abs/2211.10438>`_, 2022.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +43,10 @@ otherwise spend most of the 256 codes on values that hardly occur."""
 
 BINS = 4096
 
+MOVED = 0.75
+"""The exponent a. On a fine-tuned MiniLM, the divergence of the answers from fp32's was 0.0103
+without smoothing, and 0.0227, 0.0035, 0.0030, 0.0035 and 0.0055 at 0.5, 0.7, 0.8, 0.9 and 1."""
+
 SMALLEST_WEIGHT = 4096
 """Weights with fewer values stay as they are: nothing is gained, and a head's accuracy is lost."""
 
@@ -56,8 +68,10 @@ class Int8Pass:
                 "the graph has no multiplication with weights that could be done in 8 bits",
                 expected="a graph with MatMul or Attention",
             )
-        ranges = activation_ranges(graph, sorted({node.input[0] for node in targets}), calibration)
-        return _Rewrite(graph, ranges).run()
+        smooth = _smoothed(graph, calibration)
+        weights = {item.name: item for item in smooth.graph.initializer}
+        values = {node.input[0] for node in smooth.graph.node if _is_product(node, weights)}
+        return _Rewrite(smooth, activation_ranges(smooth, sorted(values), calibration)).run()
 
 
 def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
@@ -66,34 +80,86 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     return int(np.prod(weights[node.input[1]].dims)) >= SMALLEST_WEIGHT
 
 
+class _Watched:
+    """A graph that also gives some of the values inside it."""
+
+    def __init__(self, graph: onnx.ModelProto, names: Sequence[str]) -> None:
+        watched = onnx.ModelProto()
+        watched.CopyFrom(graph)
+        known = {output.name for output in watched.graph.output}
+        for name in names:
+            if name not in known:
+                watched.graph.output.append(helper.make_empty_tensor_value_info(name))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._names = list(names)
+        self._session = onnxruntime.InferenceSession(
+            watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def runs(self, calibration: Calibration) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """The values for each calibration batch."""
+        for batch in calibration.batches:
+            found = self._session.run(self._names, dict(batch))
+            yield dict(zip(self._names, found, strict=True))
+
+
+def _smoothed(graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+    """The same graph with large channels of activations made smaller, and their weights larger."""
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    weights = {item.name: item for item in result.graph.initializer}
+    products = [node for node in result.graph.node if _is_product(node, weights)]
+    names = sorted({node.input[0] for node in products})
+    largest: dict[str, NDArray[np.float32]] = {}
+    for values in _Watched(graph, names).runs(calibration):
+        for name, value in values.items():
+            found = np.abs(value.reshape(-1, value.shape[-1])).max(axis=0)
+            largest[name] = np.maximum(largest.get(name, found), found)
+    nodes = []
+    for node in result.graph.node:
+        # A weight that two products share cannot follow both of their inputs.
+        if _is_product(node, weights) and _uses(products, node.input[1]) == 1:
+            weight = weights[node.input[1]]
+            matrix = numpy_helper.to_array(weight)
+            factor = _factors(largest[node.input[0]], np.abs(matrix).max(axis=1))
+            weight.CopyFrom(numpy_helper.from_array(matrix * factor[:, None], weight.name))
+            inverse = numpy_helper.from_array(1 / factor, f"{node.name}.inverse")
+            result.graph.initializer.append(inverse)
+            smooth = f"{node.name}.smooth"
+            nodes.append(helper.make_node("Mul", [node.input[0], inverse.name], [smooth], smooth))
+            node.input[0] = smooth
+        nodes.append(node)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def _uses(products: Sequence[onnx.NodeProto], weight: str) -> int:
+    return sum(node.input[1] == weight for node in products)
+
+
+def _factors(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """c of each channel, with a geometric mean of 1; shape (num_channels,)."""
+    logs = MOVED * np.log(np.maximum(values, 1e-5)) - (1 - MOVED) * np.log(
+        np.maximum(weights, 1e-5)
+    )
+    return np.exp(np.clip(logs - logs.mean(), -7, 7)).astype(np.float32)
+
+
 def activation_ranges(
-    graph: onnx.ModelProto, names: list[str], calibration: Calibration
+    graph: onnx.ModelProto, names: Sequence[str], calibration: Calibration
 ) -> dict[str, tuple[float, float]]:
     """The range of each value on the calibration rows, all but `TAIL` of it on either side."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(graph)
-    known = {output.name for output in watched.graph.output}
-    for name in names:
-        if name not in known:
-            watched.graph.output.append(helper.make_empty_tensor_value_info(name))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    watched = _Watched(graph, names)
     lows = dict.fromkeys(names, np.inf)
     highs = dict.fromkeys(names, -np.inf)
-
-    def runs() -> Any:
-        for batch in calibration.batches:
-            yield dict(zip(names, session.run(names, dict(batch)), strict=True))
-
-    for values in runs():
+    for values in watched.runs(calibration):
         for name, value in values.items():
             lows[name] = min(lows[name], float(value.min()))
             highs[name] = max(highs[name], float(value.max()))
     counts = {name: np.zeros(BINS, np.int64) for name in names}
-    for values in runs():
+    for values in watched.runs(calibration):
         for name, value in values.items():
             counts[name] += np.histogram(value, BINS, (lows[name], highs[name] + 1e-9))[0]
     return {name: _without_tails(counts[name], lows[name], highs[name]) for name in names}

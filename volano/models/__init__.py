@@ -10,10 +10,12 @@ from volano.models._pretrained import Pretrained, locate
 
 if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
+    from volano.models.encoders.text import TextEncoder
 
 __all__ = [
     "Network",
     "Pretrained",
+    "TextEncoder",
     "build_network",
     "choose_encoder",
     "encoder_identity",
@@ -23,7 +25,16 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "Network": "volano.models._network",
+    "TextEncoder": "volano.models.encoders.text",
+    "build_network": "volano.models._network",
+    "load_weights": "volano.models._network",
+    "save_weights": "volano.models._network",
+}
+
+
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        return getattr(importlib.import_module("volano.models._network"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'volano.models' has no attribute {name!r}")

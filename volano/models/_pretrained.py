@@ -128,7 +128,7 @@ def _from_hub(name: str, say: Callable[[str], None]) -> Path:
     options = {"revision": revision or None, "allow_patterns": _HUB_FILES}
     try:
         return Path(snapshot_download(repository, local_files_only=True, **options))
-    except Exception:  # noqa: BLE001, S110 - not cached: the hub is asked below
+    except Exception:  # noqa: S110 - not cached: the hub is asked below
         pass
     try:
         say(f"    fetching {repository} from the Hugging Face hub")

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from volano.columns import FittedColumn, Ragged
 from volano.data import EncodedSplit
 from volano.errors import TrainError
-from volano.models import Network
+from volano.models import Network, TextEncoder
 from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
+from volano.training._frozen import FrozenLayers, layers_of
 from volano.training._head_start import start_head
 from volano.training._optimiser import FlatAdamW, parameter_groups, schedule
 from volano.training._plan import TrainPlan
@@ -67,18 +68,44 @@ class _Feed:
         vocabularies: Mapping[str, CompactVocabulary],
     ) -> None:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
+        self._hidden: dict[str, Tensor] = {}
         self.targets = torch.from_numpy(np.asarray(split.target).astype(np.int64))
         self.widths = split.widths()
+
+    def start_above(
+        self, name: str, frozen: FrozenLayers, say: Callable[[float, float], None]
+    ) -> None:
+        """Compute what a column's frozen layers answer; batches begin with that from here on."""
+        ids = self._split.columns[name].arrays["ids"]
+        assert isinstance(ids, Ragged)
+
+        def batch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+            tensors = self.batch(rows)
+            return tensors[f"{name}.ids"], tensors.get(f"{name}.mask")
+
+        self._hidden[name] = frozen.hidden(batch, ids.lengths, say)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         tensors = {}
         for name, column in self._inputs.items():
+            if name in self._hidden:
+                tensors |= self._hidden_batch(name, rows)
+                continue
             for key, values in column.collate(self._split.columns[name], rows).items():
                 if key.endswith(".mask") and values.all():
                     continue  # Without padding the encoder may skip masking altogether.
                 if key.endswith(".ids") and name in self._vocabularies:
                     values = self._vocabularies[name].places(values)
                 tensors[key] = torch.from_numpy(values)
+        return tensors
+
+    def _hidden_batch(self, name: str, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        ids = self._split.columns[name].arrays["ids"]
+        assert isinstance(ids, Ragged)
+        places, mask = Ragged(np.arange(len(ids.flat)), ids.offsets).pad(rows, 0)
+        tensors = {f"{name}.ids": self._hidden[name][torch.from_numpy(places)]}
+        if not mask.all():
+            tensors[f"{name}.mask"] = torch.from_numpy(mask)
         return tensors
 
     def batches(self) -> list[NDArray[np.int64]]:
@@ -121,10 +148,13 @@ def fit(
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(plan.precision) or fast_dtype()
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
+    frozen = _freeze(network, plan, (train_feed, validation_feed), step)
     run = _Run(network, train_feed, validation_feed, plan, dtype, pool, scratch, step, say)
     try:
         run.go()
     finally:
+        for part in frozen:
+            part.restore()
         for parent, name, module in replaced:
             setattr(parent, name, module)
     network.float().eval()
@@ -150,6 +180,27 @@ def _cut_vocabularies(
         embedding = encoder.transformer.get_input_embeddings()  # type: ignore[union-attr, operator]
         vocabularies[name] = CompactVocabulary(embedding, np.concatenate(used).astype(np.int64))
     return vocabularies
+
+
+def _freeze(
+    network: Network, plan: TrainPlan, feeds: tuple[_Feed, ...], step: Step
+) -> list[FrozenLayers]:
+    """Take the lowest layers out of every encoder that allows it."""
+    parts = []
+    for name, encoder in zip(network.columns, network.encoders, strict=True):
+        assert isinstance(encoder, TextEncoder)
+        layers = layers_of(encoder)
+        num_frozen = int(plan.frozen_share * len(layers)) if layers is not None else 0
+        if num_frozen == 0:
+            continue
+        part = FrozenLayers(encoder, num_frozen)
+        for feed in feeds:
+            feed.start_above(
+                name, part, lambda done, total: step("reading with frozen layers", done, total)
+            )
+        part.take_out()
+        parts.append(part)
+    return parts
 
 
 class _Run:

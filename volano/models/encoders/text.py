@@ -34,13 +34,18 @@ class TextEncoder(nn.Module):
         self.transformer = transformer
         self.width: int = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
-        """Token ids and mask (1 where a token is; None when there is no padding) -> (B, H)."""
-        return self.pool(self.hidden(ids_BT, mask_BT), mask_BT)
+    def forward(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Token ids (B, T) and mask (1 where a token is; None without padding) -> (B, H).
 
-    def hidden(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
+        In the place of ids there may be a hidden state, float, (B, T, H), for an encoder whose
+        lower layers were taken out.
+        """
+        return self.pool(self.hidden(ids, mask_BT), mask_BT)
+
+    def hidden(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The last hidden state, (B, T, H)."""
-        output = self.transformer(input_ids=ids_BT, attention_mask=mask_BT)
+        name = "inputs_embeds" if ids.is_floating_point() else "input_ids"
+        output = self.transformer(**{name: ids}, attention_mask=mask_BT)
         return output.last_hidden_state  # type: ignore[no-any-return]
 
     def pool(self, hidden_BTH: Tensor, mask_BT: Tensor | None) -> Tensor:
