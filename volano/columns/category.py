@@ -44,11 +44,12 @@ class FittedCategory:
             )
         value = value.strip()
         if value not in self.names:
+            first = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
             raise RequestError(
                 12,
                 f"{self.name} has no class {shorten(value)}",
                 status=422,
-                expected=f"one of {', '.join(self.names[:12])}{', ...' if len(self.names) > 12 else ''}",
+                expected=f"one of {first}",
                 nearest=nearest(value, self.names),
             )
         return value
@@ -71,6 +72,8 @@ class FittedCategory:
     def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
         try:
             names = tuple(str(item) for item in json.loads(files["category.json"])["names"])
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"{len(names)} names, {len(set(names))} different")
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"

@@ -20,6 +20,10 @@ MANIFEST = "manifest.json"
 
 LARGEST_MANIFEST_BYTES = 16_000_000
 
+LARGEST_SMALL_BYTES, LARGEST_RATIO = 100_000_000, 100
+"""A `.volano` file unpacks to at most this many bytes, and this many for each byte it has. Weights
+hardly shrink when packed; only what was made to fill a memory shrinks a thousandfold."""
+
 _ANSWERING = ("format", "inputs", "target", "task", "graph", "files")
 """The keys of a manifest that decide what is answered. The rest describes."""
 
@@ -48,8 +52,8 @@ class BundleFiles:
       path: A bundle's folder, or a `.volano` file.
     Raises:
       BundleError: There is no bundle (BUNDLE-001), it is not one (002), its format is newer (003),
-        the manifest was changed (004), a path leaves the bundle (005), a file is missing (006) or
-        was changed (007).
+        the manifest was changed (004) or is not of the right shape (009), a path leaves the bundle
+        (005), a file is missing (006) or was changed (007), or it unpacks to far too much (010).
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +62,8 @@ class BundleFiles:
         if path.is_file():
             try:
                 self._zip = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
+            # A damaged archive makes zipfile fail in ways of many kinds.
+            except Exception as error:
                 raise BundleError(
                     2,
                     f"this is not a bundle ({error})",
@@ -73,7 +78,12 @@ class BundleFiles:
                 expected="a .volano file or a bundle's folder",
                 fix="volano bundle export FILE",
             )
-        self.manifest = self._read_manifest()
+        try:
+            self._refuse_bomb()
+            self.manifest = self._read_manifest()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the `.volano` file."""
@@ -87,7 +97,7 @@ class BundleFiles:
             raise BundleError(
                 6, f"the bundle has no file {name!r}", where=str(self.path), fix="export it again"
             )
-        content = self._content(name)
+        content = self._content(name, entry["size_bytes"])
         if content is None:
             raise BundleError(
                 6,
@@ -118,14 +128,33 @@ class BundleFiles:
         for name in self.manifest["files"]:
             self.read(name)
 
-    def _content(self, name: str) -> bytes | None:
+    def _refuse_bomb(self) -> None:
+        """A small file that says it unpacks to a huge one is an attack, or damage."""
+        if not self._zip:
+            return
+        total = sum(entry.file_size for entry in self._zip.infolist())
+        most = LARGEST_SMALL_BYTES + LARGEST_RATIO * self.path.stat().st_size
+        if total > most:
+            raise BundleError(
+                10,
+                f"the file unpacks to {total} bytes",
+                where=str(self.path),
+                expected=f"at most {most} bytes from a file of this size",
+                fix="do not use this bundle: nobody writes such a file by accident",
+            )
+
+    def _content(self, name: str, most_bytes: int) -> bytes | None:
+        """A file's bytes, and hardly more of them than it should have."""
         try:
             if self._zip:
-                return self._zip.read(name)
-            return (self.path / name).read_bytes()
-        except (KeyError, FileNotFoundError, IsADirectoryError):
+                with self._zip.open(name) as stream:
+                    return stream.read(most_bytes + 1)
+            with (self.path / name).open("rb") as file:
+                return file.read(most_bytes + 1)
+        except (KeyError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
+        # zlib, lzma and zipfile each have errors of their own for damaged content.
+        except Exception as error:
             raise BundleError(
                 7,
                 f"the file {name!r} cannot be read ({error})",
@@ -135,17 +164,18 @@ class BundleFiles:
 
     def _read_manifest(self) -> dict[str, Any]:
         where = str(self.path)
-        content = self._content(MANIFEST)
+        content = self._content(MANIFEST, LARGEST_MANIFEST_BYTES)
         if content is None:
             raise BundleError(
                 2, "this is not a bundle: it has no manifest.json", where=where, expected="a bundle"
             )
         try:
             if len(content) > LARGEST_MANIFEST_BYTES:
-                raise ValueError(f"{len(content)} bytes")
+                raise ValueError(f"more than {LARGEST_MANIFEST_BYTES} bytes")
             manifest = json.loads(content)
-            if not isinstance(manifest, dict) or not isinstance(manifest["format"], int):
+            if not isinstance(manifest, dict) or type(manifest["format"]) is not int:
                 raise ValueError("no format number")
+            sealed = seal(manifest)
         except (ValueError, KeyError, RecursionError) as error:
             raise BundleError(
                 2, f"the manifest cannot be read ({error})", where=where, expected="a bundle"
@@ -158,7 +188,8 @@ class BundleFiles:
                 expected=f"format {FORMAT} or older: a newer Volano wrote it",
                 fix="pip install --upgrade volano",
             )
-        if seal(manifest) != manifest:
+        # Compared as bytes: to Python, 1, 1.0 and true are the same.
+        if canonical(sealed) != canonical(manifest):
             raise BundleError(
                 4,
                 "the manifest was changed after it was written",
@@ -166,17 +197,62 @@ class BundleFiles:
                 expected=f"the seal {str(manifest.get('seal'))[:16]}...",
                 fix="export the bundle again",
             )
-        for name in manifest["files"]:
+        if wrong := _wrong_shape(manifest):
+            raise BundleError(
+                9,
+                f"the manifest is not of the right shape: {wrong}",
+                where=where,
+                expected="a manifest as this version or an older one writes it",
+                fix="export the bundle again",
+            )
+        for name in (MANIFEST, *manifest["files"]):
             _refuse_outside(name, self.path)
         return manifest
 
 
+def _wrong_shape(manifest: Mapping[str, Any]) -> str | None:
+    """What is wrong with the keys that decide an answer, in words; None when nothing is."""
+
+    def entry(value: Any, kinds: Mapping[str, type], place: str) -> str | None:
+        if not isinstance(value, dict):
+            return f"{place} is {shorten(value)}"
+        for key, kind in kinds.items():
+            if type(value.get(key)) is not kind:
+                return f"{place}.{key} is {shorten(value.get(key))}"
+        return None
+
+    inputs, files = manifest.get("inputs"), manifest.get("files")
+    if not isinstance(inputs, list) or not inputs:
+        return f"inputs is {shorten(inputs)}"
+    if not isinstance(files, dict):
+        return f"files is {shorten(files)}"
+    column = {"name": str, "type": str, "version": int, "folder": str}
+    found = [entry(item, column, f"inputs[{place}]") for place, item in enumerate(inputs)]
+    found.append(entry(manifest.get("target"), column, "target"))
+    found.append(entry(manifest.get("task"), {"type": str, "version": int, "state": dict}, "task"))
+    found.append(entry(manifest.get("graph"), {"file": str}, "graph"))
+    found += [
+        entry(item, {"sha256": str, "size_bytes": int}, f"files[{shorten(name)}]")
+        for name, item in files.items()
+    ]
+    if wrong := next((item for item in found if item), None):
+        return wrong
+    names = [item["name"] for item in inputs]
+    if len({*names, manifest["target"]["name"]}) != len(names) + 1:
+        return "two columns have the same name"
+    if any(item["size_bytes"] < 0 for item in files.values()):
+        return "a file has a negative size"
+    return None
+
+
 def _refuse_outside(name: str, bundle: Path) -> None:
     path = PurePosixPath(name)
-    outside = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name
+    outside = path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0")
     if not outside and bundle.is_dir():
-        target = bundle / name
-        outside = not target.resolve().is_relative_to(bundle.resolve())
+        try:
+            outside = not (bundle / name).resolve().is_relative_to(bundle.resolve())
+        except (OSError, ValueError, RuntimeError):
+            outside = True
     if outside:
         raise BundleError(
             5,

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from volano.columns import Encoded, FittedColumn, Ragged, column_kind
-from volano.errors import BundleError, RequestError, nearest, shorten
+from volano.errors import BundleError, RequestError, SpecError, nearest, shorten
 from volano.runtime._files import BundleFiles
 from volano.tasks import Answer, Task, task_kind
 
@@ -112,14 +112,14 @@ class Model:
                 column["name"]: _load_column(files, column) for column in self.manifest["inputs"]
             }
             self.target = _load_column(files, self.manifest["target"])
-            task = self.manifest["task"]
-            self.task: Task = task_kind(task["type"]).from_dict(task["state"], self.target)
+            self.task = _load_task(files, self.manifest["task"], self.target)
             self.threads = threads or available_cores()
             self._session = _session(files.read(self.manifest["graph"]["file"]), self.threads, path)
             files.verify()
         finally:
             files.close()
         self._wanted = {item.name for item in self._session.get_inputs()}
+        self._refuse_other_inputs()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """Answer rows, in order.
@@ -147,6 +147,23 @@ class Model:
             )
             for row, answer in enumerate(answers)
         ]
+
+    def _refuse_other_inputs(self) -> None:
+        """A graph that wants what no column gives would fail at the first request."""
+        none = np.zeros(0, np.int64)
+        given = {
+            key
+            for column in self.inputs.values()
+            for key in column.collate(column.encode([]), none)
+        }
+        if missing := sorted(self._wanted - given):
+            raise BundleError(
+                8,
+                f"the graph wants {missing[0]!r}, which no column gives",
+                where=str(self.path),
+                expected="a graph over " + ", ".join(sorted(given)),
+                fix="export the bundle again",
+            )
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Rows as columns, after each value was checked by its column."""
@@ -245,7 +262,16 @@ def _batches(widths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _load_column(files: BundleFiles, entry: Mapping[str, Any]) -> FittedColumn:
-    kind = column_kind(entry["type"])
+    try:
+        kind = column_kind(entry["type"])
+    except SpecError as error:
+        raise BundleError(
+            11,
+            f"the column {entry['name']!r} is of a type that is not known here: {error.what}",
+            where=str(files.path),
+            expected=error.expected,
+            fix="pip install --upgrade volano   (or the package that adds the type)",
+        ) from error
     if entry["version"] > kind.version:
         raise BundleError(
             3,
@@ -255,6 +281,27 @@ def _load_column(files: BundleFiles, entry: Mapping[str, Any]) -> FittedColumn:
             fix="pip install --upgrade volano",
         )
     return kind.Fitted.load(entry["name"], files.read_folder(entry["folder"]))
+
+
+def _load_task(files: BundleFiles, entry: Mapping[str, Any], target: FittedColumn) -> Task:
+    kind = task_kind(entry["type"])
+    if entry["version"] > kind.version:
+        raise BundleError(
+            3,
+            f"the task {entry['type']} has version {entry['version']}",
+            where=str(files.path),
+            expected=f"version {kind.version} or older: a newer Volano wrote it",
+            fix="pip install --upgrade volano",
+        )
+    try:
+        return kind.from_dict(entry["state"], target)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            9,
+            f"the task's state cannot be read ({error!r})",
+            where=str(files.path),
+            fix="export the bundle again",
+        ) from error
 
 
 def _session(graph: bytes, threads: int, path: Path) -> onnxruntime.InferenceSession:

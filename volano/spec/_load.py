@@ -161,7 +161,8 @@ def _column(
         errors.append(
             SpecError(
                 16,
-                f"a column of type {kind!r} cannot be {'an input' if wanted == 'input' else 'the target'}",
+                f"a column of type {kind!r} cannot be "
+                + ("an input" if wanted == "input" else "the target"),
                 where=document.where(key),
                 expected="one of " + ", ".join(able),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -58,5 +59,9 @@ class Classification:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], target: FittedColumn) -> Self:
-        assert isinstance(target, FittedCategory)
-        return cls(target.names, float(state["temperature"]))
+        if not isinstance(target, FittedCategory):
+            raise TypeError(f"classification of a {target.kind}")
+        temperature = float(state["temperature"])
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise ValueError(f"temperature {temperature}")
+        return cls(target.names, temperature)
