@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from volano.wheel.report._markup import Child, Markup, el
 
-__all__ = ["Frame", "Scale", "chart", "nice_ticks", "range_bar", "text"]
+__all__ = ["Frame", "Scale", "chart", "nice_ticks", "range_bar", "text", "tick"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class Frame:
         return parts
 
 
-def chart(width: float, height: float, title: str, *children: Child) -> Markup:
+def chart(
+    width: float, height: float, title: str, *children: Child, class_: str | None = None
+) -> Markup:
     """A drawing that grows and shrinks with its column, and says in words what it shows."""
     return el(
         "svg",
@@ -66,7 +68,8 @@ def chart(width: float, height: float, title: str, *children: Child) -> Markup:
         viewBox=f"0 0 {_n(width)} {_n(height)}",
         role="img",
         aria_label=title,
-        style=f"max-width:{_n(width * 1.25)}px",
+        class_=class_,
+        style=f"max-width:{_n(width * 1.12)}px",
     )
 
 
@@ -76,9 +79,18 @@ def text(x: float, y: float, words: str, class_: str = "", *, anchor: str | None
 
 
 def range_bar(
-    value: float, low: float, high: float, *, top: float = 1.0, kind: str = "ours"
+    value: float,
+    low: float,
+    high: float,
+    *,
+    top: float = 1.0,
+    kind: str = "ours",
+    mark: float | None = None,
 ) -> Markup:
-    """A value on a track from 0 to `top`, with its interval; numbers stand beside it."""
+    """A value on a track from 0 to `top`, with its interval; numbers stand beside it.
+
+    `mark` is another value to compare with, as a tick.
+    """
     scale = Scale(0.0, top, 0.0, 100.0)
     left, right = scale(low), scale(high)
     return el(
@@ -86,11 +98,18 @@ def range_bar(
         el("path", class_="track", d="M0 5.5h100v1H0z"),
         el("rect", class_=f"reach {kind}", x=left, width=max(right - left, 0.6), y=3.0, height=6.0),
         el("rect", class_=f"dot {kind}", x=min(scale(value), 98.6), width=1.4, y=0.0, height=12.0),
+        tick(scale(mark)) if mark is not None else None,
         viewBox="0 0 100 12",
         preserveAspectRatio="none",
         class_="bar",
         aria_hidden="true",
     )
+
+
+def tick(x: float) -> Markup:
+    """A fine upright line in a bar of 100 by 12."""
+    d = f"M{min(max(x, 0.6), 99.4):.1f} 0V12"
+    return el("path", class_="zero", d=d, vector_effect="non-scaling-stroke")
 
 
 def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

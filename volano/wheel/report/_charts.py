@@ -12,7 +12,18 @@ from volano.wheel.report._evidence import Interval
 from volano.wheel.report._format import percent
 from volano.wheel.report._markup import Markup, cut, el
 
-__all__ = ["Bin", "Line", "Point", "agreement", "effect_plot", "lines", "reliability", "scatter"]
+__all__ = [
+    "Bin",
+    "Line",
+    "Loss",
+    "Point",
+    "agreement",
+    "effect_plot",
+    "lines",
+    "losses",
+    "reliability",
+    "scatter",
+]
 
 WIDTH = 440.0
 T = TypeVar("T")
@@ -21,13 +32,13 @@ T = TypeVar("T")
 def effect_plot(effect: Interval, write: Callable[[float], str], ours: str, theirs: str) -> Markup:
     """One interval against zero: which side is it on, and does it touch?"""
     ends = [end for end in effect if math.isfinite(end)]
-    reach = max(max(abs(end) for end in ends), 1e-6) * 1.2
+    reach = max(*(abs(end) for end in ends), 1e-6) * 1.2
     low = -reach if min(ends) < 0 else -reach * 0.35
     high = reach if max(ends) > 0 else reach * 0.35
     x = Scale(low, high, 14, WIDTH - 14)
     zero, middle = x(0.0), 58.0
     left, right = x(effect.low), x(effect.high)
-    parts: list[Markup] = []
+    parts: list[Markup | None] = []
     for value in nice_ticks(low, high, 5):
         parts.append(el("path", class_="grid", d=f"M{x(value):.1f} 88v5"))
         parts.append(text(x(value), 107, write(value), "tick", anchor="middle"))
@@ -45,8 +56,9 @@ def effect_plot(effect: Interval, write: Callable[[float], str], ours: str, thei
             d=f"M{left:.1f} {middle - 11:.0f}v22M{right:.1f} {middle - 11:.0f}v22",
         ),
         el("circle", class_=f"dot {kind}", cx=x(effect.value), cy=middle, r=6.5),
-    ]  # type: ignore[list-item]
-    words = f"Difference {write(effect.value)}, 95% interval from {write(effect.low)} to {write(effect.high)}"
+    ]
+    ends_in_words = f"from {write(effect.low)} to {write(effect.high)}"
+    words = f"Difference {write(effect.value)}, 95% interval {ends_in_words}"
     return chart(WIDTH, 114, words, *parts)
 
 
@@ -80,9 +92,9 @@ def lines(
     low, high = (0.0 if from_zero else min(values)), max(values)
     pad = (high - low) * 0.12 or abs(high) * 0.05 or 0.05
     y = Scale(low if from_zero else low - pad, high + pad, 210, 14)
-    frame = Frame(Scale(min(1.0, last), max(last, 2.0), 58, WIDTH - 104), y)
-    epochs = sorted({x for curve in curves for x, _ in curve.points})
-    step = max(1, -(-len(epochs) // 8))
+    frame = Frame(Scale(0.0, max(last, 1.0), 58, WIDTH - 104), y)
+    epochs = [0.0, *sorted({x for curve in curves for x, _ in curve.points} - {0.0})]
+    step = max(1, -(-len(epochs) // 9))
     y_ticks = nice_ticks(y.low, y.high, 4)
     parts: list[Markup | None] = [
         *frame.grid(
@@ -98,11 +110,12 @@ def lines(
     ]
     if best is not None:
         parts.append(el("path", class_="best", d=f"M{frame.x(best):.1f} 14V210"))
-        parts.append(text(frame.x(best) + 4, 22, "kept", "note"))
+        parts.append(text(frame.x(best) - 5, 22, "kept", "note", anchor="end"))
     labels: list[tuple[float, str, str]] = []
     if level:
         at = y(level[1])
         parts.append(el("path", class_="level", d=f"M58 {at:.1f}H{WIDTH - 104:.0f}"))
+        parts.append(el("circle", class_="hollow", cx=58.0, cy=at, r=3.6))
         labels.append((at, level[0], "note"))
     for curve in curves:
         spots = [(frame.x(a), y(b)) for a, b in curve.points]
@@ -180,10 +193,10 @@ def agreement(bins: Sequence[Bin]) -> Markup:
     bottom = top + step * len(bins) - 6
     parts: list[Markup] = [
         text(52, 26, "rows", "note", anchor="end"),
-        el("circle", class_="hollow", cx=66.0, cy=21.5, r=4.2),
-        text(76, 26, "how sure it said", "note"),
-        el("circle", class_="dot ours", cx=186.0, cy=21.5, r=4.2),
-        text(196, 26, "how often it was right", "note"),
+        el("circle", class_="hollow", cx=96.0, cy=21.5, r=4.2),
+        text(105, 26, "how sure it said", "note"),
+        el("circle", class_="dot ours", cx=226.0, cy=21.5, r=4.2),
+        text(235, 26, "how often it was right", "note"),
     ]
     for value in nice_ticks(start, 1, 5):
         parts.append(el("path", class_="grid", d=f"M{x(value):.1f} {top - 4:.0f}V{bottom:.1f}"))
@@ -248,7 +261,7 @@ def scatter(
         x, y = frame.x(point.x), frame.y(point.y)
         if point.kind == "bad":
             marks.append(
-                el("path", class_="cross", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10")
+                el("path", class_="cross bad", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10")
             )
         else:
             marks.append(el("circle", class_=f"spot {point.kind}", cx=x, cy=y, r=7.0))
@@ -274,6 +287,52 @@ def scatter(
             )
         )
     return chart(WIDTH, 284, f"{y_name} against {x_name}", *parts, *marks)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a smaller graph loses, and the upper end of what it may lose."""
+
+    name: str
+    loss: float
+    upper: float
+    kind: str
+
+
+def losses(items: Sequence[Loss], margin: float | None) -> Markup:
+    """Each loss with its upper end, against the margin."""
+    low = min(0.0, *(item.loss for item in items))
+    high = max(margin or 0.0, *(item.upper for item in items), 0.001) * 1.1
+    x = Scale(low * 1.1, high, 14, WIDTH - 14)
+    step, top = 46.0, 34.0
+    bottom = top + step * len(items)
+    parts: list[Markup] = []
+    for value in nice_ticks(x.low, x.high, 5):
+        parts.append(el("path", class_="grid", d=f"M{x(value):.1f} {bottom:.0f}v5"))
+        parts.append(text(x(value), bottom + 19, percent(value), "tick", anchor="middle"))
+    parts.append(el("path", class_="axis", d=f"M14 {bottom:.0f}H{WIDTH - 14:.0f}"))
+    parts.append(el("path", class_="zero", d=f"M{x(0.0):.1f} {top - 8:.0f}V{bottom:.0f}"))
+    if margin is not None:
+        end = x(margin) > WIDTH * 0.7
+        parts.append(el("path", class_="level", d=f"M{x(margin):.1f} 12V{bottom:.0f}"))
+        side = "end" if end else None
+        label = f"margin {percent(margin, 2)}"
+        parts.append(text(x(margin) + (-6 if end else 6), 20, label, "note", anchor=side))
+    for place, item in enumerate(items):
+        y = top + step * place + 32
+        left, right = x(item.loss), x(item.upper)
+        says = f"{item.name}: loses {percent(item.loss, 2)}, at most {percent(item.upper, 2)}"
+        kind = item.kind
+        wide = max(right - left, 1.0)
+        parts += [
+            text(max(x(0.0), left) + 10, y - 13, cut(item.name, 30), "name"),
+            el("title", says),
+            el("rect", class_=f"reach {kind}", x=left, width=wide, y=y - 5, height=10.0),
+            el("path", class_=f"whisker {kind}", d=f"M{right:.1f} {y - 8:.1f}v16"),
+            el("circle", class_=f"dot {kind}", cx=left, cy=y, r=5.0),
+        ]
+        parts[-4:] = [el("g", parts[-4:])]
+    return chart(WIDTH, bottom + 26, "Loss of each smaller graph against the margin", *parts)
 
 
 def _whole(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = ["Evidence", "Interval", "gather", "interval", "mapping", "number", "rows"]
+
+FIRST_FINDINGS = 20
 
 
 class Interval(NamedTuple):
@@ -32,6 +35,7 @@ class Evidence:
       validation: The same on validation rows.
       mistakes: The worst answers, most confident first.
       labels: Classes as read, with their rows.
+      findings: The first rows that were broken, empty or repaired, with what was wrong.
     """
 
     record: Mapping[str, Any]
@@ -40,6 +44,7 @@ class Evidence:
     validation: Mapping[str, Any]
     mistakes: Sequence[Mapping[str, Any]]
     labels: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
 
     @property
     def turn(self) -> int:
@@ -124,7 +129,19 @@ def gather(
         mapping(_json(read("evaluate", "validation.json"))),
         rows([_json(line) for line in read("deploy", "mistakes.jsonl").split("\n")]),
         rows(_json(read("data", "labels.json"))),
+        _first_lines(folders.get("data"), "findings.jsonl"),
     )
+
+
+def _first_lines(folder: Path | None, name: str) -> list[Mapping[str, Any]]:
+    """The first lines of a file that may be as long as the data."""
+    try:
+        if folder is None:
+            return []
+        with (folder / name).open(encoding="utf-8") as file:
+            return rows([_json(line) for line in itertools.islice(file, FIRST_FINDINGS)])
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def chosen(record: Mapping[str, Any]) -> Mapping[str, Any]:

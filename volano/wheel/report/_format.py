@@ -7,6 +7,7 @@ import math
 
 __all__ = [
     "count",
+    "day",
     "megabytes",
     "milliseconds",
     "moment",
@@ -21,6 +22,21 @@ __all__ = [
 
 THIN = "\u202f"  # narrow, and no line is broken at it
 MINUS = "\u2212"
+# Not strftime: its names change with the machine's language.
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -135,7 +151,15 @@ def moment(at: object) -> str:
         return str(at)
     if when.tzinfo:
         when = when.astimezone(datetime.UTC)
-    months = (
-        "January February March April May June July August September October November December"
-    ).split()
-    return f"{when.day} {months[when.month - 1]} {when.year}, {when:%H:%M} UTC"
+    return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M} UTC"
+
+
+def day(at: object) -> str:
+    """The day of an ISO 8601 time, in short; anything else as it is.
+
+    Example:
+      >>> day("2026-11-22T00:08:15+00:00")
+      '22 Nov 2026'
+    """
+    words = moment(at).split(",")[0].split()
+    return f"{words[0]} {words[1][:3]} {words[2]}" if len(words) == 3 else str(at)

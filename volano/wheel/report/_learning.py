@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from volano.wheel.report._charts import Line, Point, lines, scatter
+from volano.wheel.report._charts import Line, Loss, Point, lines, losses, scatter
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
 from volano.wheel.report._format import count, megabytes, milliseconds, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el
@@ -51,7 +51,7 @@ def training(evidence: Evidence) -> Section:
             )
         drawings.append(figure(drawing, words))
     body: list[Child] = [el("div", drawings, class_="two")] if drawings else []
-    body.append(_facts(evidence, found, len(epochs), best))
+    body.append(_facts(found, len(epochs), best))
     if not number(found.get("validation_rows")):
         body.append(el("p", "There were no validation rows, so nothing could be held against it."))
     lead = "How the network learned. The epoch with the best validation result is the one kept."
@@ -68,13 +68,12 @@ def _line(name: str, kind: str, key: str, epochs: Sequence[Mapping[str, Any]]) -
     return Line(name, kind, spots) if spots else None
 
 
-def _facts(
-    evidence: Evidence, found: Mapping[str, Any], num_epochs: int, best: float | None
-) -> Markup:
+def _facts(found: Mapping[str, Any], num_epochs: int, best: float | None) -> Markup:
     pairs: list[tuple[str, Child]] = []
     if num_epochs:
-        kept = f", number {best:.0f} kept" if best is not None and num_epochs > 1 else ""
-        pairs.append(("Epochs", f"{num_epochs}{kept}"))
+        pairs.append(("Epochs", str(num_epochs)))
+        if best is not None:
+            pairs.append(("Kept epoch", f"{best:.0f}"))
     for name, key in (
         ("Training rows", "rows"),
         ("Validation rows", "validation_rows"),
@@ -103,7 +102,7 @@ def candidates(evidence: Evidence) -> Section:
         if not size or latency is None:
             continue
         kind = "ours" if item.get("chosen") else "bad" if item.get("refused") else "theirs"
-        parts = [] if score is None else [_score(evidence, score)]
+        parts = [] if score is None else [_score(score)]
         parts += ["ships"] if item.get("chosen") else ["refused"] if item.get("refused") else []
         points.append(Point(str(item.get("name", "")), ", ".join(parts), size / 1e6, latency, kind))
     body: list[Child] = []
@@ -119,8 +118,8 @@ def candidates(evidence: Evidence) -> Section:
             "Nearer to the lower left is smaller and faster. A circle can ship, the blue one does; "
             "a cross was refused. Beside each, its quality on validation rows."
         )
-        body.append(figure(drawing, words))
-    body.append(_candidate_table(evidence, found))
+        body.append(el("div", figure(drawing, words), _losses(evidence, found), class_="two"))
+    body.append(_candidate_table(found))
     checked = int(number(mapping(evidence.record.get("training")).get("validation_rows")) or 0)
     lead = (
         "The same network in smaller forms. The smallest one that loses no more than the margin "
@@ -129,7 +128,27 @@ def candidates(evidence: Evidence) -> Section:
     return Section("candidates", title, lead, body)
 
 
-def _candidate_table(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup:
+def _losses(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """What each smaller graph loses, against the margin."""
+    shown = []
+    for item in found:
+        loss, upper = number(item.get("loss")), number(item.get("upper"))
+        if loss is not None and upper is not None:
+            kind = "ours" if item.get("chosen") else "bad" if item.get("refused") else "theirs"
+            shown.append(Loss(str(item.get("name", "")), loss, upper, kind))
+    if not shown:
+        return None
+    step = mapping(mapping(evidence.record.get("lineage")).get("compress"))
+    setting = mapping(mapping(step.get("ingredients")).get("compress"))
+    words = (
+        "What is lost against the uncompressed graph, and the upper end that the rows cannot rule "
+        "out. A loss beyond the margin is refused; so is a smaller one that is proven to be a loss "
+        "and may lie beyond it."
+    )
+    return figure(losses(shown, number(setting.get("margin"))), words)
+
+
+def _candidate_table(found: Sequence[Mapping[str, Any]]) -> Markup:
     lines: list[Sequence[Cell | Child]] = []
     for item in found:
         size, fast, slow = (number(item.get(k)) for k in ("size_bytes", "p50_ms", "p99_ms"))
@@ -145,8 +164,8 @@ def _candidate_table(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> 
         lost: Child = "–"
         if loss is not None and upper is not None:
             lost = [
-                _loss(evidence, loss),
-                el("span", f" (at most {_loss(evidence, upper)})", class_="soft"),
+                percent(loss, 2),
+                el("span", f" (at most {percent(upper, 2)})", class_="soft"),
             ]
         lines.append(
             [
@@ -155,7 +174,7 @@ def _candidate_table(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> 
                 milliseconds(fast) if fast is not None else "–",
                 milliseconds(slow) if slow is not None else "–",
                 count(rate) if rate is not None else "–",
-                _score(evidence, score) if score is not None else "–",
+                _score(score) if score is not None else "–",
                 lost,
                 outcome,
             ]
@@ -173,10 +192,6 @@ def _candidate_table(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> 
     return table(heads, lines, caption="Measured on this machine", stack=True)
 
 
-def _score(evidence: Evidence, score: float) -> str:
+def _score(score: float) -> str:
     """A mean score in words: accuracy, or the log loss that a log likelihood is."""
     return f"log loss {-score:.3f}" if score < 0 else percent(score)
-
-
-def _loss(evidence: Evidence, loss: float) -> str:
-    return percent(loss, 2)

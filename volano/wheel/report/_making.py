@@ -17,9 +17,9 @@ from volano.wheel.report._evidence import (
 )
 from volano.wheel.report._format import (
     count,
+    day,
     megabytes,
     milliseconds,
-    moment,
     percent,
     points,
     seconds,
@@ -61,16 +61,16 @@ def history(evidence: Evidence) -> Section:
         lines.append(_turn_line(record, turn, accuracy, served, serving))
     lines.reverse()
     heads = [
-        Column("Turn", "n"),
-        Column("when"),
-        Column("verdict"),
+        Column("Turn"),
+        Column("when", "s"),
+        Column("verdict", "s"),
         Column("accuracy", "n"),
         Column("effect", "n"),
         Column("size", "n"),
         Column("time", "n"),
-        Column("rows learned", "n"),
-        Column("corrections", "n"),
-        Column("service"),
+        Column("learned", "n"),
+        Column("corrected", "n"),
+        Column("service", "s"),
     ]
     body: list[Child] = []
     if len(drawn) > 1:
@@ -84,7 +84,10 @@ def history(evidence: Evidence) -> Section:
     if len(lines) > SHOWN_TURNS:
         older = table(heads, lines[SHOWN_TURNS:], caption="Older turns", stack=True)
         body.append(folded(f"{len(lines) - SHOWN_TURNS} older turns", older))
-    lead = "The wheel so far. Each turn was compared with the champion of its day."
+    lead = (
+        "The wheel so far. Each turn was compared with the champion of its day. Learned: training "
+        "rows. Corrected: corrections from people among the rows read."
+    )
     return Section("history", "Turn by turn", lead, body)
 
 
@@ -109,14 +112,14 @@ def _turn_line(
         service = "has served"
     measured: Child = "–"
     if accuracy:
-        ends = f" {percent(accuracy.low)} to {percent(accuracy.high)}"
+        ends = f" {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}"
         measured = [percent(accuracy.value), el("span", ends, class_="soft")]
     difference: Child = "–"
     if effect is not None:
         difference = points(effect, unit=False) if share else signed(effect, 3)
     return [
         Cell(str(turn), turn),
-        moment(record.get("at", "")).removesuffix(" UTC"),
+        day(record.get("at", "")),
         verdict_mark(str(record.get("verdict"))),
         measured,
         difference,
@@ -158,7 +161,8 @@ def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -
             "promoted": f"M{x:.1f} {y - 6:.1f}l6 11h-12z",
             "rejected": f"M{x:.1f} {y + 6:.1f}l6 -11h-12z",
         }.get(verdict, f"M{x:.1f} {y - 6.5:.1f}l6.5 6.5-6.5 6.5-6.5-6.5z")
-        says = f"turn {turn}, {verdict}: {percent(value.value)} ({percent(value.low)} to {percent(value.high)})"
+        ends = f"{percent(value.low)} to {percent(value.high)}"
+        says = f"turn {turn}, {verdict}: {percent(value.value)} ({ends})"
         parts.append(
             el(
                 "g",

@@ -11,7 +11,8 @@ __all__ = ["Child", "Markup", "data_text", "el", "raw"]
 
 # Browsers refuse or hide these: C0 but for tab and newline, C1, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_VOID = frozenset({"br", "meta", "link", "col"})
+_VOID = frozenset({"br", "col", "link", "meta", "wbr"})
+_JOINT = re.compile(r"(?<=[_/.-])(?=\w)")
 
 
 class Markup(str):
@@ -20,7 +21,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | int | float | None | Sequence[Child]"
+Child: TypeAlias = "str | int | float | Sequence[Child] | None"
 
 
 def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> Markup:
@@ -57,7 +58,10 @@ def data_text(text: object, limit: int | None = None) -> Markup:
       >>> data_text("<script>")
       '<bdi>&lt;script&gt;</bdi>'
     """
-    return el("bdi", cut(str(text), limit) if limit else str(text))
+    words = cut(str(text), limit) if limit else str(text)
+    pieces = _JOINT.split(words)
+    # snake_case and paths may be broken at their joints before they are broken anywhere.
+    return el("bdi", [[el("wbr") if place else None, piece] for place, piece in enumerate(pieces)])
 
 
 def cut(text: str, limit: int) -> str:

@@ -15,6 +15,9 @@ Counts = Sequence[Sequence[int]]
 LABEL = 16
 """Characters of a class's name beside the heat map; the whole name is in the cell's tooltip."""
 
+FITS_A_PHONE = 12
+"""Classes up to which the heat map can be read on a phone; a larger one scrolls."""
+
 
 class Confusion:
     """Counts by right class and predicted class, with the questions that a reader has.
@@ -71,13 +74,9 @@ def heat_map(confusion: Confusion, codes: Sequence[int]) -> Markup:
     widest = max(min(len(name), LABEL) for name in names)
     margin = 22.0 + 7.2 * widest
     size = min(54.0, max(19.0, 560.0 / len(codes)))
-    top = min(margin, 8.0 + 7.2 * widest) if widest > 4 else 40.0
+    top = 12.0 + 7.2 * widest if widest > 4 else 24.0
     side = size * len(codes)
-    parts: list[Markup] = [
-        text(margin - 8, top - 8, "right ↓  predicted →", "note", anchor="end")
-        if margin > 140
-        else text(0, 12, "right ↓  predicted →", "note")
-    ]
+    parts: list[Markup] = []
     for place, code in enumerate(codes):
         y = top + size * place
         middle = y + size / 2 + 4
@@ -123,4 +122,5 @@ def heat_map(confusion: Confusion, codes: Sequence[int]) -> Markup:
             parts.append(el("g", el("title", says), cell, inside))
     frame = el("rect", class_="frame", x=margin, y=top, width=side, height=side)
     title = f"Confusion matrix of {len(codes)} classes: rows are right, columns predicted"
-    return chart(margin + side + 2, top + side + 2, title, frame, *parts)
+    wide = "wide" if len(codes) > FITS_A_PHONE else None
+    return chart(margin + side + 2, top + side + 2, title, frame, *parts, class_=wide)

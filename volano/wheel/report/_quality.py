@@ -9,7 +9,7 @@ from typing import Any
 from volano.wheel.report._axes import range_bar
 from volano.wheel.report._charts import Bin, agreement, reliability
 from volano.wheel.report._evidence import Evidence, Interval, interval, mapping, number, rows
-from volano.wheel.report._format import count, percent, plural
+from volano.wheel.report._format import count, percent, plural, points
 from volano.wheel.report._markup import Child, Markup, data_text, el
 from volano.wheel.report._matrix import Confusion, heat_map
 from volano.wheel.report._tables import Cell, Column, Section, figure, folded, share_bar, table
@@ -37,8 +37,12 @@ METRICS = {
 LOWER_IS_BETTER = ("log_loss", "calibration_error")
 WHOLE_MATRIX = 30
 WORST_CLASSES = 25
+BESIDE = 8
+"""Classes whose heat map leaves room for the pairs beside it."""
+
+MOST_BESIDE = 8
 MOST_PAIRS = 20
-MOST_CLASSES = 500
+MOST_CLASSES = 300
 SHOWN_MISTAKES = 12
 NO_GOLDEN = "There are no golden rows, so there is nothing to show here."
 
@@ -68,7 +72,12 @@ def metrics(evidence: Evidence) -> Section:
             [title, " ", el("span", meaning, class_="soft")],
             _value(ours, share),
             _ends(ours, share),
-            range_bar(*shown, top=top, kind="ours" if ours else "theirs"),
+            range_bar(
+                *shown,
+                top=top,
+                kind="ours" if ours else "theirs",
+                mark=other.value if other else None,
+            ),
         ]
         if champion:
             line.append(_value(other, share))
@@ -82,12 +91,13 @@ def metrics(evidence: Evidence) -> Section:
         f"On {plural(golden, 'golden row')}. The interval is where the truth lies 95 times of 100; "
         "fewer rows make it wider. Validation rows steered the training, so their numbers flatter."
         if golden
-        else "There are no golden rows: only validation rows, which steered the training, say anything."
+        else "There are no golden rows: only validation rows, which steered training, say anything."
     )
-    notes = [
+    notes: list[Child] = [
         "Bars run from 0 to 100 %; for log loss to that of a guess without looking, for "
-        "calibration error to 20 %. With one answer per row, precision, recall and F1 over all rows "
-        "together (“micro”) equal accuracy.",
+        "calibration error to 20 %. With one answer per row, precision, recall and F1 over all "
+        "rows together (“micro”) equal accuracy.",
+        " The fine tick is the champion." if champion else None,
     ]
     body: list[Child] = [
         table(heads, lines, caption="Metrics", stack=True) if lines else el("p", NO_GOLDEN),
@@ -123,9 +133,12 @@ def _ends(value: Interval | None, share: bool) -> Child:
 
 def _confusion(evidence: Evidence) -> Confusion | None:
     names, counts = evidence.golden.get("names"), evidence.golden.get("confusion")
-    if not isinstance(names, list) or not isinstance(counts, list) or len(names) != len(counts):
+    if not isinstance(names, list) or not isinstance(counts, list) or not names:
         return None
-    return Confusion([str(name) for name in names], counts) if names else None
+    square = [row for row in counts if isinstance(row, list) and len(row) == len(names)]
+    if not len(square) == len(counts) == len(names):
+        return None
+    return Confusion([str(name) for name in names], square)
 
 
 def confusion(evidence: Evidence) -> Section:
@@ -143,23 +156,42 @@ def confusion(evidence: Evidence) -> Section:
         return Section("confusion", "What is taken for what", None, [el("p", text)])
     body: list[Child] = []
     if len(seen) <= WHOLE_MATRIX:
-        body.append(figure(heat_map(found, seen)))
+        drawing = _heat(found, seen, None)
+        beside = len(seen) <= BESIDE
+        body.append(
+            el("div", drawing, _pairs(found, pairs, MOST_BESIDE), class_="two")
+            if beside
+            else [drawing, _pairs(found, pairs, MOST_PAIRS)]
+        )
         absent = len(found.names) - len(seen)
         if absent:
-            say = f"{plural(absent, 'class', 'classes')} without golden rows, never predicted: left out."
+            left = plural(absent, "class", "classes")
+            say = f"{left} without golden rows, never predicted: left out."
             body.append(el("p", say, class_="small soft"))
     else:
-        body.append(_pairs(found, pairs))
+        body.append(_pairs(found, pairs, MOST_PAIRS))
         worst = found.worst(WORST_CLASSES)
         words = (
             f"The {len(worst)} of {len(seen)} classes with most mistakes. Rows and columns of the "
             "others are left out, so a row need not add up to its class."
         )
-        body.append(figure(heat_map(found, worst), words))
+        body.append(_heat(found, worst, words))
     return Section("confusion", "What is taken for what", lead, body)
 
 
-def _pairs(found: Confusion, pairs: Sequence[tuple[int, int, int]]) -> Markup:
+def _heat(found: Confusion, codes: Sequence[int], words: str | None) -> Markup:
+    drawing = el(
+        "div",
+        heat_map(found, codes),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label="Confusion matrix",
+    )
+    return figure(drawing, ["Rows: the right class. Columns: the predicted one. ", words])
+
+
+def _pairs(found: Confusion, pairs: Sequence[tuple[int, int, int]], limit: int) -> Markup:
     most = pairs[0][0]
     lines: list[Sequence[Cell | Child]] = [
         [
@@ -168,21 +200,26 @@ def _pairs(found: Confusion, pairs: Sequence[tuple[int, int, int]]) -> Markup:
             Cell(f"{count(rows_wrong)} of {count(found.support[right])}", rows_wrong),
             share_bar(rows_wrong / most, "bad"),
         ]
-        for rows_wrong, right, predicted in pairs[:MOST_PAIRS]
+        for rows_wrong, right, predicted in pairs[:limit]
     ]
     wrong = sum(pair[0] for pair in pairs)
-    covered = sum(pair[0] for pair in pairs[:MOST_PAIRS])
+    covered = sum(pair[0] for pair in pairs[:limit])
     caption = (
-        f"The {min(MOST_PAIRS, len(pairs))} most confused pairs: {count(covered)} of "
+        f"The {min(limit, len(pairs))} most confused pairs: {count(covered)} of "
         f"{plural(wrong, 'mistake')}."
     )
-    heads = [Column("Right"), Column("taken for"), Column("rows", "n"), Column("", "w")]
-    return table(heads, lines, caption=caption)
+    heads = [
+        Column("Right", "name"),
+        Column("taken for", "name"),
+        Column("rows", "n"),
+        Column("", "w"),
+    ]
+    return table(heads, lines, caption=caption, named=True)
 
 
 def classes(evidence: Evidence) -> Section:
     """Every class, the worst first."""
-    found = [row for row in rows(evidence.golden.get("per_class"))]
+    found = rows(evidence.golden.get("per_class"))
     matrix = _confusion(evidence)
     if not found:
         return Section("classes", "Class by class", None, [el("p", NO_GOLDEN)])
@@ -214,21 +251,25 @@ def classes(evidence: Evidence) -> Section:
             ]
         )
     columns = [
-        Column("Class"),
+        Column("Class", "name"),
         Column("golden rows", "n"),
         Column("recall", "n"),
         Column("precision", "n"),
         Column("F1", "n"),
         Column("F1, 95% interval", "w", sortable=False),
-        Column("most often taken for", sortable=False),
+        Column("most often taken for", "name", sortable=False),
     ]
     lead = (
-        "Worst first. Recall: of the rows of a class, the share found. Precision: of the rows given "
-        "a class, the share that have it. F1 is high only when both are. With few rows, the "
+        "Worst first. Recall: of the rows of a class, the share found. Precision: of the rows "
+        "given a class, the share that have it. F1 is high only when both are. With few rows, the "
         "interval is what counts."
     )
     caption = f"{count(len(lines))} of {plural(len(found), 'class', 'classes')}"
-    drawn = table(columns, lines, caption=caption, sortable=True, tall=len(lines) > 15)
+    if len(found) > len(lines):
+        caption += ", the worst; the others are in golden_report.json"
+    drawn = table(
+        columns, lines, caption=caption, sortable=True, tall=len(lines) > 15, named=len(lines) > 15
+    )
     return Section("classes", "Class by class", lead, [drawn])
 
 
@@ -264,7 +305,14 @@ def calibration(evidence: Evidence) -> Section:
             if error.low <= 0
             else "is more than luck would explain"
         )
-        notes.append(f"The calibration error of {percent(error.value)} {words}.")
+        notes.append(f"The calibration error of {percent(error.value)} {words}. ")
+    total = sum(item.num_rows for item in bins)
+    gap = sum(item.num_rows * (item.sure - item.right.value) for item in bins) / total
+    notes.append(
+        f"On the whole it is {points(abs(gap)).lstrip('+')} too {'sure' if gap > 0 else 'modest'}."
+        if abs(gap) >= 0.0005
+        else "On the whole it is neither too sure nor too modest."
+    )
     lead = (
         "The golden rows in groups of like certainty, with the 95% interval of how often each was "
         "right. On the dashed line, being 80 % sure means being right on 80 of 100 rows; below it, "
@@ -285,7 +333,7 @@ def mistakes(evidence: Evidence) -> Section:
         sure = number(item.get("probability")) or 0.0
         inputs = mapping(item.get("inputs"))
         several = len(inputs) > 1
-        text = [
+        shown = [
             el(
                 "div",
                 [el("span", data_text(name, 40), ": ", class_="soft")] if several else None,
@@ -296,17 +344,17 @@ def mistakes(evidence: Evidence) -> Section:
         lines.append(
             [
                 Cell(el("span", f"{item.get('row', '')}", class_="soft"), number(item.get("row"))),
-                text,
+                shown,
                 data_text(item.get("right", ""), 80),
                 el("span", data_text(item.get("predicted", ""), 80), class_="t-bad"),
                 Cell(percent(sure), sure),
             ]
         )
     heads = [
-        Column("Golden row", "n"),
+        Column("Golden row"),
         Column("Text", "text"),
-        Column("Right"),
-        Column("Predicted"),
+        Column("Right", "name"),
+        Column("Predicted", "name"),
         Column("How sure", "n"),
     ]
     body: list[Child] = [

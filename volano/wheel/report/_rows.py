@@ -35,7 +35,7 @@ ENDS = 10
 def data(evidence: Evidence) -> Section:
     """Read, dropped by reason, used; findings by row; text that did not fit; class balance."""
     found = mapping(evidence.record.get("data"))
-    body: list[Child] = [_flow(evidence, found), _findings(found), _columns(found)]
+    body: list[Child] = [_flow(evidence, found), _findings(evidence, found), _columns(found)]
     body.append(_balance(evidence))
     notes = found.get("notes")
     if isinstance(notes, list) and notes:
@@ -72,7 +72,8 @@ def _flow(evidence: Evidence, found: Mapping[str, Any]) -> Markup:
     golden = number(found.get("golden_rows")) or 0.0
     kept_back = number(mapping(found.get("dropped_because")).get("golden")) or 0.0
     if kept_back:
-        say = f"The {plural(int(golden), 'golden row')} that judge were set aside and frozen at the first turn."
+        rows_set = plural(int(golden), "golden row")
+        say = f"The {rows_set} that judge were set aside and frozen at the first turn."
     elif golden:
         say = f"{plural(int(golden), 'golden row')}, from a table of their own, judge the result."
     else:
@@ -80,7 +81,7 @@ def _flow(evidence: Evidence, found: Mapping[str, Any]) -> Markup:
     return raw(el("div", lines, class_="flow"), el("p", say))
 
 
-def _findings(found: Mapping[str, Any]) -> Markup | None:
+def _findings(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
     counts = mapping(mapping(found.get("cleaning")).get("counts"))
     lines: list[Sequence[Cell | Child]] = []
     for kind, (name, why) in FINDINGS.items():
@@ -106,7 +107,38 @@ def _findings(found: Mapping[str, Any]) -> Markup | None:
         Column("were"),
         Column("file: rows", "text"),
     ]
-    return raw(el("h3", "Found in the rows"), table(columns, lines, caption="Findings", stack=True))
+    digests = mapping(evidence.record.get("artifacts"))
+    where = [
+        [
+            " and " if place else "",
+            el("code", f"artifacts/{str(digests[stage])[:40]}/findings.jsonl"),
+        ]
+        for place, stage in enumerate(stage for stage in ("data", "prepare") if stage in digests)
+    ]
+    return raw(
+        el("h3", "Found in the rows"),
+        table(columns, lines, caption="Findings", stack=True),
+        _details(evidence),
+        el("p", "All of them: ", where, ".", class_="small soft wrap") if where else None,
+    )
+
+
+def _details(evidence: Evidence) -> Markup | None:
+    """What exactly was wrong with the first rows that could not be read as they were."""
+    lines: list[Sequence[Cell | Child]] = [
+        [
+            [data_text(item.get("file", ""), 60), f": {item.get('row', '')}"],
+            FINDINGS.get(str(item.get("kind")), (str(item.get("kind", "")), ""))[0],
+            data_text(item["detail"], 200),
+        ]
+        for item in evidence.findings
+        if item.get("detail")
+    ]
+    if not lines:
+        return None
+    heads = [Column("File: row", "name"), Column("is"), Column("because", "text")]
+    drawn = table(heads, lines, caption="What was wrong, row by row", stack=True)
+    return folded(f"What was wrong with the first {len(lines)}", drawn)
 
 
 def _places(places: Sequence[str], total: int) -> list[Child]:
@@ -120,7 +152,7 @@ def _places(places: Sequence[str], total: int) -> list[Child]:
         parts += ["; " if parts else "", data_text(name or "rows", 60), ": ", ", ".join(numbers)]
     rest = total - len(places)
     if rest > 0 and places:
-        parts.append(el("span", f" and {count(rest)} more in findings.jsonl", class_="soft"))
+        parts.append(el("span", f" and {count(rest)} more", class_="soft"))
     return parts
 
 
@@ -174,10 +206,8 @@ def _balance(evidence: Evidence) -> Markup | None:
     }
     num_golden = sum(golden.values())
     sizes.sort(key=lambda item: (-item[1], item[0]))
-    top = max(
-        max(size / total for _, size in sizes),
-        max(golden.values(), default=0.0) / num_golden if num_golden else 0.0,
-    )
+    largest = [size / total for _, size in sizes[:1]]
+    top = max(*largest, *(share / num_golden for share in golden.values() if num_golden), 0.0)
 
     def line(name: str, size: int) -> Child:
         tick = golden.get(name, 0.0) / num_golden / top if num_golden else None

@@ -33,12 +33,14 @@ a{color:var(--ours)}
 .soft,.lead,figcaption,.facts dt,caption{color:var(--soft)}
 .lead{font-size:.87rem}
 small,.small{font-size:.84rem}
-.top{display:flex;gap:.4rem 1rem;flex-wrap:wrap;padding-top:1.6rem;color:var(--soft);font-size:.87rem}
+.top{display:flex;gap:.4rem 1rem;flex-wrap:wrap;padding-top:1.6rem;color:var(--soft);
+font-size:.87rem}
 .top b{color:var(--ink)}
-nav{font-size:.84rem;padding-top:.5rem;padding-bottom:.5rem}
+nav{font-size:.84rem}main nav{padding:0}nav+section{border-top:0}
 nav ul{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;list-style:none;margin:0;padding:.5rem 0;
 border:solid var(--line);border-width:1px 0}
-nav a{color:var(--soft);text-decoration:none}nav a:hover{color:var(--ours);text-decoration:underline}
+nav a{color:var(--soft);text-decoration:none}nav a:hover{color:var(--ours);
+text-decoration:underline}
 section{border-top:1px solid var(--line);padding:1.9rem 0}
 section.verdict{border:0;padding:2rem 0 1.6rem}
 .mark{display:inline-flex;align-items:center;gap:.45rem;font-weight:650;font-size:.92rem}
@@ -54,20 +56,22 @@ margin:.2rem 0 .7rem;white-space:pre-wrap;overflow-wrap:anywhere}
 .card{background:var(--card);border-radius:8px;padding:1rem 1.1rem}
 .card h3{margin:0;font-weight:500;color:var(--soft)}
 .big{font-size:2.3rem;line-height:1.15;margin:.1rem 0 .3rem;letter-spacing:-.01em}
-.big small{font-family:var(--sans);font-weight:400;font-size:.84rem;letter-spacing:0;color:var(--soft)}
+.big small{font-family:var(--sans);font-weight:400;font-size:.84rem;letter-spacing:0;
+color:var(--soft)}
 .delta{font-weight:600;margin:0 0 .5rem}
 .delta.ours,.t-ours{color:var(--ours)}.delta.bad,.t-bad{color:var(--bad)}
 .versus{display:grid;grid-template-columns:max-content 1fr max-content;gap:.25rem .7rem;
 align-items:center;font-size:.84rem;color:var(--soft);margin-bottom:.5rem}
 .versus .own{color:var(--ink)}
-.card p:last-child,.note-end{margin-bottom:0}
-.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:.5rem 1.2rem;
-margin:.8rem 0}
+.card p:last-child,.note-end{margin-bottom:0}.cards+p{margin:.8rem 0 0}
+figure+.scroll,.two+.scroll,.two+p,.scroll+figure{margin-top:1.1rem}
+.facts{display:flex;flex-wrap:wrap;gap:.5rem 1.7rem;margin:.8rem 0}
 .facts dt{font-size:.8rem}.facts dd{margin:0;font-weight:600}
 figure{margin:0}figcaption{font-size:.84rem;margin-top:.3rem}
 svg{display:block;width:100%;height:auto;overflow:visible}
-svg text{font:12.5px var(--sans);fill:var(--ink);unicode-bidi:plaintext}
-svg .tick,svg .note{fill:var(--soft)}svg .note{font-size:12px}svg .name{font-weight:600}
+svg text{font:13px var(--sans);fill:var(--ink);unicode-bidi:plaintext}
+svg .tick,svg .note{fill:var(--soft)}svg .note,svg .name{paint-order:stroke;stroke:var(--paper);
+stroke-width:3px;stroke-linejoin:round}svg .note{font-size:12.5px}svg .name{font-weight:600}
 svg .name.ours{fill:var(--ours)}svg .name.theirs{fill:var(--theirs)}svg .name.bad{fill:var(--bad)}
 svg .over{fill:var(--paper)}
 .grid,.frame{stroke:var(--line);fill:none}.axis,.zero{stroke:var(--soft);fill:none}
@@ -87,14 +91,19 @@ svg.bar{height:12px;min-width:4rem;overflow:hidden}
 var(--ours);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.87rem}
 caption{text-align:start;font-size:.84rem;padding-bottom:.3rem}
+caption.unseen{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}
 th,td{text-align:start;padding:.34rem .9rem .34rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
+svg.wide{min-width:34rem}
 th:last-child,td:last-child{padding-right:0}
-thead th{font-weight:600;color:var(--soft);font-size:.8rem;vertical-align:bottom;background:var(--paper)}
+thead th{font-weight:600;color:var(--soft);font-size:.8rem;vertical-align:bottom;
+background:var(--paper)}
 .tall thead th{position:sticky;top:0;z-index:1}
 tbody th{font-weight:600}
-.n{text-align:end;white-space:nowrap}.w{min-width:6.5rem;width:22%;vertical-align:middle}
+.n{text-align:end;white-space:nowrap}.s{white-space:nowrap}.w{min-width:6.5rem;width:18%;
+vertical-align:top;padding-top:.62rem}
 td.text{overflow-wrap:anywhere;min-width:14rem}
+.name{overflow-wrap:anywhere;min-width:7.5rem;max-width:15rem}
 td .soft,th .soft{font-weight:400;font-size:.93em}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer;
 text-align:inherit}
@@ -108,8 +117,7 @@ gap:.28rem .9rem;align-items:center;font-size:.9rem;margin:0 0 .8rem}
 .warn{border-inline-start:3px solid var(--bad);padding-inline-start:.8rem}
 details{margin:.4rem 0}summary{cursor:pointer;color:var(--ours);font-size:.9rem}
 .wrap{overflow-wrap:anywhere}
-footer{color:var(--soft);font-size:.84rem;padding-top:1rem;padding-bottom:3rem;
-border-top:1px solid var(--line)}
+footer{color:var(--soft);font-size:.84rem;padding-top:0;padding-bottom:3rem}
 @media(min-width:46rem){.cards{grid-template-columns:repeat(3,minmax(0,1fr))}
 .two{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media(min-width:62rem){section:not(.verdict){display:grid;gap:2.4rem;
@@ -118,8 +126,9 @@ grid-template-columns:12rem minmax(0,1fr)}.verdict .two{grid-template-columns:1.
 padding-right:1rem}table.stack thead{position:absolute;clip-path:inset(50%);height:1px;width:1px;
 overflow:hidden}table.stack tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
 table.stack td,table.stack th{display:block;border:0;padding:.08rem 0;text-align:start}
-table.stack td[data-name]::before{content:attr(data-name) ": ";color:var(--soft)}
-table.stack td.text{min-width:0}nav ul{flex-wrap:nowrap;overflow-x:auto;white-space:nowrap}}
+table.stack [data-name]::before{content:attr(data-name) ": ";color:var(--soft)}
+table.stack td.text,table.stack .name{min-width:0;max-width:none}nav ul{flex-wrap:nowrap;
+overflow-x:auto;white-space:nowrap}}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#f5f4f0;--ink:#111;--soft:#55524c;
 --line:#d5d1c8;--ours:#0b5fa5;--bad:#b3460a;--theirs:#6f6b62}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:10.5pt}nav{display:none}

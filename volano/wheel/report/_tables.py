@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from volano.wheel.report._axes import tick
 from volano.wheel.report._markup import Child, Markup, el
 
 __all__ = [
@@ -52,7 +53,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: its heading and kind (``n`` numbers, ``w`` drawings, ``text`` long text)."""
+    """A table's column: its heading and kind (`n`umber, `s`hort, `w`ide drawing, name, text)."""
 
     name: str
     kind: str = ""
@@ -75,14 +76,16 @@ def table(
     sortable: bool = False,
     stack: bool = False,
     tall: bool = False,
+    named: bool = False,
 ) -> Markup:
     """A table whose first cells are its rows' headings.
 
     Args:
-      caption: Read out, and shown where it says more than the heading above does.
+      caption: What the table holds, for those who have it read out.
       sortable: Whether a click on a heading sorts the rows.
       stack: Whether each row becomes a block of lines on a phone.
       tall: Whether it scrolls inside a window of its own.
+      named: Whether the caption is shown: where it says more than the heading above.
     """
     heads = [
         el("th", c.name, scope="col", class_=c.kind or None, data_fixed=not c.sortable)
@@ -102,7 +105,7 @@ def table(
                     scope="row" if first else None,
                     class_=column.kind or None,
                     data_v=value,
-                    data_name=column.name if stack and not first else None,
+                    data_name=(stack and (not first or value is not None) and column.name) or None,
                 )
             )
         body.append(el("tr", cells))
@@ -111,7 +114,7 @@ def table(
         "div",
         el(
             "table",
-            el("caption", caption),
+            el("caption", caption, class_=None if named else "unseen"),
             el("thead", el("tr", heads)),
             el("tbody", body),
             class_=" ".join(classes) or None,
@@ -153,14 +156,7 @@ def share_bar(share: float, kind: str, *, start: float = 0.0, mark: float | None
         )
         if share
         else None,
-        el(
-            "path",
-            class_="zero",
-            d=f"M{min(100 * mark, 99.4):.1f} 0V12",
-            vector_effect="non-scaling-stroke",
-        )
-        if mark is not None
-        else None,
+        tick(100 * mark) if mark is not None else None,
         viewBox="0 0 100 12",
         preserveAspectRatio="none",
         class_="bar",

@@ -280,13 +280,10 @@ def _size(shipped: Mapping[str, Any], other: Mapping[str, Any], label: str) -> M
     if not ours:
         return _card("Size", "–", None, [])
     top = max(ours, theirs or 0)
-    lines: list[Child] = [
-        el("span", "this", class_="own"),
-        share_bar(ours / top, "ours"),
-        megabytes(ours),
-    ]
+    lines: list[Child] = []
     delta = None
     if theirs:
+        lines += [el("span", "this", class_="own"), share_bar(ours / top, "ours"), megabytes(ours)]
         lines += [label, share_bar(theirs / top, "theirs"), megabytes(theirs)]
         delta = _delta(ours, theirs, label, "smaller", "larger")
     return _card("Size on disk", megabytes(ours), delta, lines, "An exact count of bytes.")

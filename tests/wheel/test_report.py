@@ -1,0 +1,498 @@
+"""The report: what is in it, in which order, and that no data can break it."""
+
+from __future__ import annotations
+
+import copy
+import html.parser
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from volano.evaluation import classification_report, judge
+from volano.wheel.report import write_report
+
+VOID = {"meta", "br", "wbr", "link", "col"}
+SCRIPT = "<script>alert('x')</script>"
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags are balanced, and collects what the tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.scripts = 0
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.levels: list[int] = []
+        self.unnamed_drawings = 0
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        assert not [name for name in found if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+        self.scripts += tag == "script"
+        if "id" in found:
+            self.ids.append(found["id"] or "")
+        if tag == "a":
+            self.links.append(found.get("href") or "")
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+        if tag == "svg" and not (found.get("aria-label") or found.get("aria-hidden")):
+            self.unnamed_drawings += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def metric(value: float, reach: float = 0.02) -> dict[str, float]:
+    return {"value": value, "low": value - reach, "high": value + reach}
+
+
+def record(turn: int = 1, **changes: Any) -> dict[str, Any]:
+    """A turn's record, as `volano.wheel._record` makes it."""
+    counts = {"read": 800, "broken": 2, "empty": 0, "golden_repeats": 3, "duplicates": 4}
+    whole: dict[str, Any] = {
+        "name": "reviews",
+        "target": "mood",
+        "turn": turn,
+        "at": f"2026-11-{turn:02d}T00:08:15+00:00",
+        "verdict": "promoted",
+        "reason": "better than the best baseline, tfidf_svm",
+        "bundle_id": "0" * 64,
+        "metrics": {
+            "accuracy": metric(0.888),
+            "f1_macro": metric(0.87),
+            "log_loss": metric(0.417),
+            "calibration_error": {"value": 0.038, "low": 0.0, "high": 0.05},
+        },
+        "gate": {
+            "reference": "the best baseline, tfidf_svm",
+            "metric": "accuracy",
+            "judgement": judge([1] * 40, [1] * 20 + [0] * 20, alpha=0.0038).as_dict(),
+            "scores": {"candidate": 0.888, "reference": 0.788},
+            "test_number": turn,
+            "level": 0.0038,
+            "alpha": 0.05,
+            "champion_turn": None,
+            "golden_rows": 500,
+        },
+        "candidates": [
+            {
+                "name": "fp32",
+                "size_bytes": 90744678,
+                "p50_ms": 14.1,
+                "p99_ms": 22.6,
+                "rows_per_s": 54.3,
+                "rows_per_s_spread": [43.0, 66.9],
+                "passed": True,
+                "loss": 0.0,
+                "score": 0.92,
+                "chosen": False,
+            },
+            {
+                "name": "int8",
+                "size_bytes": 23947405,
+                "p50_ms": 5.9,
+                "p99_ms": 11.6,
+                "rows_per_s": 130.1,
+                "rows_per_s_spread": [74.1, 169.0],
+                "passed": True,
+                "shown": True,
+                "loss": 0.001,
+                "upper": 0.004,
+                "score": 0.919,
+                "chosen": True,
+            },
+            {
+                "name": "int4",
+                "size_bytes": 0,
+                "refused": f"failed: no such node {SCRIPT}",
+                "passed": False,
+                "chosen": False,
+            },
+        ],
+        "data": {
+            "rows": 800,
+            "dropped": 9,
+            "dropped_because": {"broken": 2, "golden_repeats": 3, "duplicates": 4},
+            "repaired": 0,
+            "truncated": 1,
+            "feedback_rows": 0,
+            "files": [{"name": f"{SCRIPT}.csv", "format": "csv", "num_rows": 800, "notes": ["a"]}],
+            "notes": [],
+            "cleaning": {
+                "counts": {
+                    kind: {"rows": rows, "action": "dropped", "first": ["train.csv:558"][:rows]}
+                    for kind, rows in counts.items()
+                },
+                "rare_classes": {},
+            },
+            "columns": {
+                f"text{SCRIPT}": {
+                    "encoder": "minilm",
+                    "truncated_rows": 1,
+                    "truncated_tokens": 7,
+                    "tokens": 10548,
+                    "unknown_tokens": 3,
+                }
+            },
+            "golden_rows": 500,
+        },
+        "training": {
+            "head_start": 0.87,
+            "epochs": [
+                {"epoch": e, "train_loss": 1 / e, "validation_loss": 1.1 / e} for e in (1, 2, 3)
+            ],
+            "best_epoch": 2,
+            "plan": {"epochs": 3, "learning_rate": 0.0001, "balanced": False},
+            "num_weights": 22567686,
+            "rows": 715,
+            "validation_rows": 76,
+            "classes": 3,
+        },
+        "baselines": {"majority": {"accuracy": 0.188}, "tfidf_svm": {"accuracy": 0.788}},
+        "temperature": 1.1,
+        "validation": {"accuracy": metric(0.923)},
+        "stages": [
+            {"name": "data", "seconds": 0.05, "cached": True},
+            {"name": "train", "seconds": 113.61, "cached": False},
+        ],
+        "artifacts": {"data": "d" * 64, "prepare": "e" * 64},
+        "lineage": {"deploy": {"key": "a" * 64, "parents": {}, "code": {"volano": "0.1.0"}}},
+        "seconds": 157.74,
+    }
+    whole["training"]["epochs"][0]["validation_accuracy"] = 0.9
+    return whole | changes
+
+
+def artifacts(
+    folder: Path, num_classes: int = 3, num_rows: int = 300, *, names: list[str] | None = None
+) -> dict[str, Path]:
+    """Folders as the stages leave them, of a model that errs on every seventh row or so."""
+    names = names or [f"class {code}" for code in range(num_classes)]
+    labels = np.arange(num_rows) % num_classes
+    wrong = np.random.default_rng(0).random(num_rows) < 0.15
+    answers = np.where(wrong, (labels + 1) % num_classes, labels)
+    sure = 0.5 + 0.49 * (np.arange(num_rows) % 11) / 10
+    probabilities = np.repeat(((1 - sure) / max(num_classes - 1, 1))[:, None], num_classes, axis=1)
+    probabilities[np.arange(num_rows), answers] = sure if num_classes > 1 else 1.0
+    report = classification_report(probabilities, labels, names, num_resamples=100).as_dict()
+    mistake = {"row": 7, "inputs": {f"text{SCRIPT}": SCRIPT}, "right": names[0], "probability": 0.9}
+    texts = {
+        "deploy/golden_report.json": json.dumps(report),
+        "deploy/mistakes.jsonl": "\n".join([json.dumps(mistake | {"predicted": names[-1]})] * 40),
+        "data/labels.json": json.dumps([{"label": name, "rows": 9} for name in names]),
+        "data/findings.jsonl": json.dumps(
+            {"kind": "broken", "file": "a.csv", "row": 9, "detail": f"3 fields {SCRIPT}"}
+        ),
+    }
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return {"deploy": folder / "deploy", "data": folder / "data"}
+
+
+def drawn(
+    tmp_path: Path,
+    turn: dict[str, Any] | None = None,
+    folders: dict[str, Path] | None = None,
+    history: list[dict[str, Any]] | None = None,
+) -> tuple[str, Page]:
+    """The report, checked for what holds of every report."""
+    turn = turn or record()
+    path = tmp_path / "report.html"
+    write_report(path, turn, folders or {}, history or [turn])
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.scripts == 1
+    assert page.unnamed_drawings == 0
+    assert page.levels[0] == 1
+    assert page.levels.count(1) == 1
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert "nan" not in re.findall(r'="[^"]*\b(nan|inf)\b[^"]*"', text)
+    assert "None" not in page.text.replace("None of", "")
+    assert not re.search(r"(https?:|src=|url\(|@import)", text.replace("default-src", ""))
+    assert [item.name for item in tmp_path.iterdir() if item.name.endswith(".tmp")] == []
+    return text, page
+
+
+def test_what_a_person_wants_first_comes_first(tmp_path: Path) -> None:
+    _, page = drawn(tmp_path, folders=artifacts(tmp_path / "a"))
+    sections = [name for name in page.ids if not name.endswith("-title")]
+    assert sections == [
+        *("verdict", "ships", "metrics", "data", "training", "confusion", "classes"),
+        *("reliability", "candidates", "mistakes", "history", "making"),
+    ]
+    assert page.text.index("better than the best simple baseline") < page.text.index("What ships")
+
+
+def test_a_first_turn_says_what_to_do_and_how_alpha_is_spent(tmp_path: Path) -> None:
+    _, page = drawn(tmp_path, folders=artifacts(tmp_path / "a"))
+    for words in (
+        "volano serve",
+        "88.8 %",
+        "78.8 %",
+        "23.9 MB",
+        "5.9 ms",
+        "−74 %: smaller than uncompressed",
+        "Over all turns together that chance stays under 5 %",
+        "question 1",
+        "best simple baseline, tfidf_svm",
+    ):
+        assert words in page.text, words
+
+
+def test_a_later_turn_is_compared_with_its_champion(tmp_path: Path) -> None:
+    first, second = record(1), record(2)
+    first["metrics"] = first["metrics"] | {"accuracy": metric(0.851)}
+    first["candidates"][1]["p50_ms"] = 11.8
+    second["gate"] |= {"champion_turn": 1, "reference": "the champion of turn 1"}
+    _, page = drawn(tmp_path, second, artifacts(tmp_path / "a"), [first, second])
+    for words in (
+        "better than the champion of turn 1",
+        "volano rollback",
+        "−50 %: faster than turn 1",
+        "the same as turn 1",
+        "85.1 %",
+        "has served",
+        "serves",
+    ):
+        assert words in page.text, words
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headline", "command"),
+    [
+        ("rejected", "worse than the champion of turn 1", "volano feedback import corrections.csv"),
+        ("inconclusive", "not shown to be better than the champion", "volano promote 2"),
+    ],
+)
+def test_a_turn_that_does_not_ship(
+    tmp_path: Path, verdict: str, headline: str, command: str
+) -> None:
+    second = record(2, verdict=verdict)
+    second["gate"] |= {"champion_turn": 1, "reference": "the champion of turn 1"}
+    _, page = drawn(tmp_path, second, history=[record(1), second])
+    assert headline in page.text
+    assert command in page.text
+    assert "The champion of turn 1 keeps serving." in page.text
+    assert "What would ship" in page.text
+    assert "volano serve" not in page.text
+
+
+def test_all_that_comes_from_data_is_escaped(tmp_path: Path) -> None:
+    names = [SCRIPT, "</title><b onload=x>", '"><img onerror=1>']
+    turn = record(name=SCRIPT, target=f"{SCRIPT}&amp;", reason=SCRIPT)
+    turn["gate"]["reference"] = SCRIPT
+    turn["verdict"] = SCRIPT
+    text, page = drawn(tmp_path, turn, artifacts(tmp_path / "a", names=names))
+    assert SCRIPT not in text
+    assert "<img" not in text
+    assert "<b onload" not in text
+    assert "&amp;amp;" in text
+    assert page.text.count("alert") > 40
+
+
+def test_the_policy_lets_only_our_script_run(tmp_path: Path) -> None:
+    import base64
+    import hashlib
+
+    text, _ = drawn(tmp_path)
+    script = re.findall("<script>(.*?)</script>", text, re.DOTALL)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src &#x27;sha256-{digest}&#x27;" in text
+    assert "default-src &#x27;none&#x27;" in text
+
+
+def test_no_golden_rows(tmp_path: Path) -> None:
+    turn = record(verdict="inconclusive", metrics={}, reason="0 golden rows are too few")
+    turn["gate"] |= {"judgement": None, "scores": None, "reference": None, "golden_rows": 0}
+    turn["baselines"] = {}
+    _, page = drawn(tmp_path, turn)
+    assert "There are no golden rows to judge on" in page.text
+    assert "volano promote 1" in page.text
+    assert "92.3 %" in page.text
+    assert "there are no golden rows" in page.text
+
+
+def test_too_few_golden_rows(tmp_path: Path) -> None:
+    turn = record(verdict="inconclusive")
+    turn["gate"] |= {"judgement": None, "golden_rows": 12}
+    _, page = drawn(tmp_path, turn, artifacts(tmp_path / "a", num_rows=12))
+    assert "There are too few golden rows to judge on: 12" in page.text
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 12, 30, 31, 77, 500])
+def test_any_number_of_classes(tmp_path: Path, num_classes: int) -> None:
+    names = [f"a_rather_long_label_{code}" for code in range(num_classes)]
+    folders = artifacts(tmp_path / "a", num_classes, 1500, names=names)
+    text, page = drawn(tmp_path, folders=folders)
+    assert len(text.encode()) < 400_000
+    if num_classes == 1:
+        assert "nothing was taken for anything else" in page.text
+    elif num_classes > 30:
+        assert "most confused pairs" in page.text
+        assert f"The 25 of {num_classes} classes with most mistakes" in page.text
+    if num_classes == 500:
+        assert "300 of 500 classes, the worst; the others are in golden_report.json" in page.text
+
+
+def test_no_mistakes_and_no_validation_rows(tmp_path: Path) -> None:
+    folders = artifacts(tmp_path / "a")
+    report = json.loads((folders["deploy"] / "golden_report.json").read_text())
+    report["confusion"] = [[100, 0, 0], [0, 100, 0], [0, 0, 100]]
+    (folders["deploy"] / "golden_report.json").write_text(json.dumps(report))
+    (folders["deploy"] / "mistakes.jsonl").write_text("")
+    turn = record(validation={})
+    turn["training"] |= {"validation_rows": 0, "epochs": [{"epoch": 1, "train_loss": 0.5}]}
+    turn["candidates"][1] |= {"score": None, "refused": "there are no validation rows"}
+    turn["candidates"][1].pop("loss")
+    _, page = drawn(tmp_path, turn, folders)
+    assert "No golden row was answered wrongly." in page.text
+    assert "There were no validation rows" in page.text
+
+
+def test_judged_by_log_loss(tmp_path: Path) -> None:
+    turn = record(2)
+    judgement = judge([-0.1, -0.2] * 30, [-0.3, -0.5] * 30, alpha=0.01).as_dict()
+    turn["gate"] |= {
+        "metric": "log_loss",
+        "champion_turn": 1,
+        "judgement": judgement,
+        "scores": {"candidate": -0.15, "reference": -0.4},
+    }
+    turn["candidates"][0]["score"] = -0.2
+    _, page = drawn(tmp_path, turn, history=[record(1), turn])
+    assert "its log loss is 0.150" in page.text
+    assert "log loss 0.200" in page.text
+    assert "judged by log loss" in page.text
+
+
+def test_an_interval_without_ends(tmp_path: Path) -> None:
+    turn = record()
+    turn["gate"]["judgement"] |= {"low": None, "high": None, "effect": 0.0}
+    _, page = drawn(tmp_path, turn)
+    assert "no lower bound to no upper bound" in page.text
+
+
+@pytest.mark.parametrize("part", sorted(record()))
+def test_any_part_may_be_missing(tmp_path: Path, part: str) -> None:
+    turn = record()
+    del turn[part]
+    drawn(tmp_path, turn, artifacts(tmp_path / "a"), [turn])
+    drawn(tmp_path, record(**{part: None}), artifacts(tmp_path / "a"))
+
+
+def test_nothing_at_all_and_damaged_files(tmp_path: Path) -> None:
+    drawn(tmp_path, {"turn": 1})
+    folders = artifacts(tmp_path / "a")
+    for path in (tmp_path / "a").rglob("*.json*"):
+        path.write_bytes(b'{"names": [\xff')
+    _, page = drawn(tmp_path, folders=folders)
+    assert "88.8 %" in page.text
+
+
+def test_other_scripts_and_unprintable_characters(tmp_path: Path) -> None:
+    names = ["تم رفض البطاقة", "银行卡被拒绝", "a\x00b\ud800\x1b[31m"]
+    text, page = drawn(tmp_path, folders=artifacts(tmp_path / "a", names=names))
+    assert names[0] in page.text
+    assert names[1] in page.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", text)
+    assert "<bdi>" in text
+    assert 'dir="auto"' in text
+
+
+def test_a_long_history(tmp_path: Path) -> None:
+    turns = []
+    for number in range(1, 61):
+        verdict = ("promoted", "inconclusive", "rejected")[number % 3]
+        turns.append(record(number, verdict=verdict, at="2026-11-22T00:08:15+00:00"))
+        turns[-1]["gate"] |= {"champion_turn": max(1, number // 3 * 3)}
+    text, page = drawn(tmp_path, turns[-1], history=turns)
+    assert "45 older turns" in page.text
+    assert "Accuracy of every turn on the golden rows" in page.text
+    assert len(text.encode()) < 400_000
+
+
+def test_the_same_input_gives_the_same_bytes_and_is_left_alone(tmp_path: Path) -> None:
+    turn, folders = record(), artifacts(tmp_path / "a", 40)
+    before = copy.deepcopy(turn)
+    one, _ = drawn(tmp_path, turn, folders)
+    two, _ = drawn(tmp_path, turn, folders)
+    assert one == two
+    assert turn == before
+
+
+def test_an_old_report_stays_when_writing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(path, record(), {}, [])
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_it_needs_neither_torch_nor_scikit_learn() -> None:
+    code = (
+        "import sys; import volano.wheel.report; "
+        "print([n for n in ('torch', 'sklearn', 'transformers', 'pyarrow') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_have_contrast() -> None:
+    # WCAG 2: contrast = (brighter + 0.05) / (darker + 0.05), at least 4.5 for text.
+    from volano.wheel.report._style import STYLE
+
+    themes = re.findall(r":root\{([^}]*--paper[^}]*)\}", STYLE)
+    assert len(themes) == 3  # light, dark, paper
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+):\s*(#[0-9a-f]{3,6})", theme))
+        colours = {
+            name: value if len(value) == 7 else "#" + "".join(2 * c for c in value[1:])
+            for name, value in colours.items()
+        }
+        for ground in ("paper", "card"):
+            for name in ("ink", "soft", "ours", "bad", "theirs"):
+                pair = sorted(_luminance(colours[key]) for key in (ground, name))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (ground, name)
