@@ -299,7 +299,7 @@ class Loss:
     kind: str
 
 
-def losses(items: Sequence[Loss], margin: float | None) -> Markup:
+def losses(items: Sequence[Loss], margin: float | None, write: Callable[[float], str]) -> Markup:
     """Each loss with its upper end, against the margin."""
     low = min(0.0, *(item.loss for item in items))
     high = max(margin or 0.0, *(item.upper for item in items), 0.001) * 1.1
@@ -307,21 +307,21 @@ def losses(items: Sequence[Loss], margin: float | None) -> Markup:
     step, top = 46.0, 34.0
     bottom = top + step * len(items)
     parts: list[Markup] = []
-    for value in nice_ticks(x.low, x.high, 5):
+    for value in nice_ticks(x.low, x.high, 4):
         parts.append(el("path", class_="grid", d=f"M{x(value):.1f} {bottom:.0f}v5"))
-        parts.append(text(x(value), bottom + 19, percent(value), "tick", anchor="middle"))
+        parts.append(text(x(value), bottom + 19, write(value), "tick", anchor="middle"))
     parts.append(el("path", class_="axis", d=f"M14 {bottom:.0f}H{WIDTH - 14:.0f}"))
     parts.append(el("path", class_="zero", d=f"M{x(0.0):.1f} {top - 8:.0f}V{bottom:.0f}"))
     if margin is not None:
         end = x(margin) > WIDTH * 0.7
         parts.append(el("path", class_="level", d=f"M{x(margin):.1f} 12V{bottom:.0f}"))
         side = "end" if end else None
-        label = f"margin {percent(margin, 2)}"
+        label = f"margin {write(margin)}"
         parts.append(text(x(margin) + (-6 if end else 6), 20, label, "note", anchor=side))
     for place, item in enumerate(items):
         y = top + step * place + 32
         left, right = x(item.loss), x(item.upper)
-        says = f"{item.name}: loses {percent(item.loss, 2)}, at most {percent(item.upper, 2)}"
+        says = f"{item.name}: loses {write(item.loss)}, at most {write(item.upper)}"
         kind = item.kind
         wide = max(right - left, 1.0)
         parts += [

@@ -121,7 +121,8 @@ def gather(
         except (OSError, UnicodeDecodeError):
             return ""
 
-    others = [other for other in history if other.get("turn") != record.get("turn")]
+    record = _stated(record)
+    others = [_stated(other) for other in history if other.get("turn") != record.get("turn")]
     return Evidence(
         record,
         [*others, record],
@@ -142,6 +143,11 @@ def _first_lines(folder: Path | None, name: str) -> list[Mapping[str, Any]]:
             return rows([_json(line) for line in itertools.islice(file, FIRST_FINDINGS)])
     except (OSError, UnicodeDecodeError):
         return []
+
+
+def _stated(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what it leaves open."""
+    return {name: value for name, value in record.items() if value is not None}
 
 
 def chosen(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -119,7 +119,7 @@ def candidates(evidence: Evidence) -> Section:
             "a cross was refused. Beside each, its quality on validation rows."
         )
         body.append(el("div", figure(drawing, words), _losses(evidence, found), class_="two"))
-    body.append(_candidate_table(found))
+    body.append(_candidate_table(found, _shares(found)))
     checked = int(number(mapping(evidence.record.get("training")).get("validation_rows")) or 0)
     lead = (
         "The same network in smaller forms. The smallest one that loses no more than the margin "
@@ -145,10 +145,17 @@ def _losses(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup | 
         "out. A loss beyond the margin is refused; so is a smaller one that is proven to be a loss "
         "and may lie beyond it."
     )
-    return figure(losses(shown, number(setting.get("margin"))), words)
+    return figure(
+        losses(
+            shown,
+            number(setting.get("margin")),
+            (lambda y: percent(y, 2)) if _shares(found) else (lambda y: f"{y:.4f}"),
+        ),
+        words,
+    )
 
 
-def _candidate_table(found: Sequence[Mapping[str, Any]]) -> Markup:
+def _candidate_table(found: Sequence[Mapping[str, Any]], shares: bool) -> Markup:
     lines: list[Sequence[Cell | Child]] = []
     for item in found:
         size, fast, slow = (number(item.get(k)) for k in ("size_bytes", "p50_ms", "p99_ms"))
@@ -164,8 +171,8 @@ def _candidate_table(found: Sequence[Mapping[str, Any]]) -> Markup:
         lost: Child = "–"
         if loss is not None and upper is not None:
             lost = [
-                percent(loss, 2),
-                el("span", f" (at most {percent(upper, 2)})", class_="soft"),
+                _loss(loss, shares),
+                el("span", f" (at most {_loss(upper, shares)})", class_="soft"),
             ]
         lines.append(
             [
@@ -195,3 +202,12 @@ def _candidate_table(found: Sequence[Mapping[str, Any]]) -> Markup:
 def _score(score: float) -> str:
     """A mean score in words: accuracy, or the log loss that a log likelihood is."""
     return f"log loss {-score:.3f}" if score < 0 else percent(score)
+
+
+def _loss(loss: float, shares: bool) -> str:
+    return percent(loss, 2) if shares else f"{loss:.4f}"
+
+
+def _shares(found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether scores are shares of right answers; log likelihoods are below 0."""
+    return all((number(item.get("score")) or 0.0) >= 0 for item in found)

@@ -57,7 +57,7 @@ def history(evidence: Evidence) -> Section:
         turn = int(number(record.get("turn")) or 0)
         accuracy = interval(mapping(record.get("metrics")).get("accuracy"))
         if accuracy:
-            drawn.append((turn, str(record.get("verdict")), accuracy))
+            drawn.append((turn, str(record.get("verdict", "")), accuracy))
         lines.append(_turn_line(record, turn, accuracy, served, serving))
     lines.reverse()
     heads = [
@@ -120,7 +120,7 @@ def _turn_line(
     return [
         Cell(str(turn), turn),
         day(record.get("at", "")),
-        verdict_mark(str(record.get("verdict"))),
+        verdict_mark(str(record.get("verdict", "inconclusive"))),
         measured,
         difference,
         megabytes(size) if size else "–",

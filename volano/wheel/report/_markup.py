@@ -12,7 +12,7 @@ __all__ = ["Child", "Markup", "data_text", "el", "raw"]
 # Browsers refuse or hide these: C0 but for tab and newline, C1, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _VOID = frozenset({"br", "col", "link", "meta", "wbr"})
-_JOINT = re.compile(r"(?<=[_/.-])(?=\w)")
+_JOINT = re.compile(r"(?<=[_/])(?=\w)")
 
 
 class Markup(str):
