@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import html.parser
+import itertools
 import json
 import re
 import subprocess
@@ -230,6 +231,7 @@ def drawn(
     assert page.unnamed_drawings == 0
     assert page.levels[0] == 1
     assert page.levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(page.levels))
     assert len(page.ids) == len(set(page.ids))
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert not re.search(r"\b(nan|inf)\b", text.split("<main")[1])

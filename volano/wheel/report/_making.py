@@ -149,9 +149,12 @@ def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -
             x_label=lambda x: f"{x:.0f}",
             y_label=percent,
         ),
-        text(left, 230, "turn", "note"),
+        text((left + right) / 2, 230, "turn", "note", anchor="middle"),
         text(
-            left, 12, "▲ promoted   ◆ not decided   ▼ rejected   ○ in service, then or now", "note"
+            left,
+            12,
+            "▲ promoted\u2003◆ not decided\u2003▼ rejected\u2003○ in service, then or now",
+            "note",
         ),
     ]
     for turn, verdict, value in drawn:

@@ -27,7 +27,7 @@ main,header,footer,nav{max-width:70rem;margin:0 auto;padding:0 1.5rem}
 h1,h2,.big{font-family:var(--serif);font-weight:600;text-wrap:balance}
 h1{font-size:clamp(1.7rem,4.2vw,2.6rem);line-height:1.15;margin:.3rem 0 .9rem;letter-spacing:-.01em}
 h2{font-size:1.3rem;line-height:1.2;margin:0 0 .4rem}
-h3{font-size:.95rem;margin:1.6rem 0 .4rem}
+h3,h2.minor{font:600 .95rem/1.4 var(--sans);margin:1.6rem 0 .4rem}
 p{margin:0 0 .7rem}
 a{color:var(--ours)}
 .soft,.lead,figcaption,.facts dt,caption{color:var(--soft)}
@@ -47,14 +47,14 @@ section.verdict{border:0;padding:2rem 0 1.6rem}
 .mark svg{width:.95em;height:.95em;flex:none}
 .mark.promoted,.mark.serves{color:var(--ours)}.mark.rejected{color:var(--bad)}
 .mark.inconclusive{color:var(--soft)}
-.mark .fill{fill:currentColor}
+td .mark{font-size:1em}.mark .fill{fill:currentColor}
 pre,code{font-family:var(--mono);font-size:.88em}
 pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem;
 margin:.2rem 0 .7rem;white-space:pre-wrap;overflow-wrap:anywhere}
 .two{display:grid;gap:1.2rem 2.2rem;grid-template-columns:minmax(0,1fr)}
 .cards{display:grid;gap:1rem;grid-template-columns:minmax(0,1fr)}
 .card{background:var(--card);border-radius:8px;padding:1rem 1.1rem}
-.card h3{margin:0;font-weight:500;color:var(--soft)}
+.card h3{margin:0;font-weight:400;color:var(--soft)}
 .big{font-size:2.3rem;line-height:1.15;margin:.1rem 0 .3rem;letter-spacing:-.01em}
 .big small{font-family:var(--sans);font-weight:400;font-size:.84rem;letter-spacing:0;
 color:var(--soft)}
@@ -92,7 +92,7 @@ var(--ours);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.87rem}
 caption{text-align:start;font-size:.84rem;padding-bottom:.3rem}
 caption.unseen{position:absolute;clip-path:inset(50%);height:1px;width:1px;overflow:hidden}
-th,td{text-align:start;padding:.34rem .9rem .34rem 0;border-bottom:1px solid var(--line);
+th,td{text-align:start;padding:.34rem .75rem .34rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 svg.wide{min-width:34rem}
 th:last-child,td:last-child{padding-right:0}
@@ -133,7 +133,8 @@ overflow-x:auto;white-space:nowrap}}
 --line:#d5d1c8;--ours:#0b5fa5;--bad:#b3460a;--theirs:#6f6b62}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:10.5pt}nav{display:none}
 .scroll,.scroll.tall{max-height:none;overflow:visible}section{padding:1.1rem 0}
-figure,.card,tr{break-inside:avoid}h2,h3{break-after:avoid}}
+figure,.card,tr{break-inside:avoid}
+.tall thead th{position:static}th button::after{content:none!important}h2,h3{break-after:avoid}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """.strip()
 

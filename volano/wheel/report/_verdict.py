@@ -65,7 +65,7 @@ def verdict(evidence: Evidence) -> Markup:
             el(
                 "div",
                 [el("p", part) for part in meaning],
-                el("h3", "What to do now"),
+                el("h2", "What to do now", class_="minor"),
                 el("p", todo),
                 el("pre", el("code", command)),
                 el("p", more, class_="small soft") if more else None,
