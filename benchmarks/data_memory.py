@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import json
-import os
 import random
 import subprocess
 import sys
@@ -20,6 +18,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from results import write_result
 
 SIZES = (500_000, 5_000_000)
 
@@ -165,25 +165,11 @@ def main() -> None:
     report = "\n".join(lines)
     print(report)
     if options.write:
-        cpu = next(
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        )
-        ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        load = os.getloadavg()[0]
-        path = Path(__file__).parent / "results" / f"{date}-data-memory.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(
-            f"# Memory of snapshot, clean and split, {date}\n\n"
-            f"{cpu}, {os.cpu_count()} cores, {ram:.0f} GB; Python {sys.version.split()[0]}; "
-            f"load average at the end {load:.1f} (a load above 1 means that others were at work)."
-            "\n\n" + report + "\n\n"
+        note = (
             "Anonymous memory (RssAnon), sampled every 20 ms; memory-mapped files not counted. "
-            "Written by `python benchmarks/data_memory.py --write`.\n",
-            encoding="utf-8",
+            "Written by `python benchmarks/data_memory.py --write`."
         )
+        write_result("data-memory", "Memory of snapshot, clean and split", [report, "", note])
 
 
 if __name__ == "__main__":

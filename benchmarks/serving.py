@@ -19,8 +19,6 @@ import argparse
 import asyncio
 import csv
 import json
-import os
-import platform
 import shutil
 import signal
 import socket
@@ -31,9 +29,10 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from results import write_result
 
 ENDPOINT = """
 import sys
@@ -305,18 +304,7 @@ async def be_client(url: str, bodies: Path, connections: int, seconds: float) ->
     print(f"RESULT {len(times)} {micros:.0f} {p50:.0f} {p99:.0f} {num_errors}")
 
 
-def hardware() -> str:
-    """Processor, cores and memory, in words."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    flags = next(line.split(":")[1] for line in lines if line.startswith("flags")).split()
-    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return f"{name} ({', '.join(known)}), {cores} cores, {memory:.0f} GiB of memory"
-
-
-def report(args: argparse.Namespace, found: dict[str, list[Measured]]) -> str:
+def report(args: argparse.Namespace, found: dict[str, list[Measured]]) -> list[str]:
     """The result as Markdown."""
 
     def cell(values: list[float], digits: int = 0) -> str:
@@ -324,10 +312,6 @@ def report(args: argparse.Namespace, found: dict[str, list[Measured]]) -> str:
         return f"{middle:.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
     lines = [
-        "# Serving: requests per second",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {hardware()}.",
-        f"Python {platform.python_version()}.",
         f"Load: {args.client}, {args.connections} keep-alive connections on the loopback, on the",
         f"same cores as the service; {args.warm_up} s to warm up, then {args.seconds} s; "
         f"{args.rounds} rounds in turns. Median (lowest to highest).",
@@ -351,7 +335,7 @@ def report(args: argparse.Namespace, found: dict[str, list[Measured]]) -> str:
     ours = rates[SIDES[-1].name]
     best = max(rate for name, rate in rates.items() if name != SIDES[-1].name)
     lines += ["", f"B answers **{ours / best:.1f} times** the requests of the better A."]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> None:
@@ -364,7 +348,6 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="the letter of one side")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--be-client", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.be_client:
@@ -392,11 +375,9 @@ def main() -> None:
                 print(f"round {number + 1}: {side.name}: {found[side.name][-1]}", flush=True)
     if args.only:
         return
-    text = report(args, found)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{datetime.now(UTC):%Y-%m-%d}-serving.md"
-    path.write_text(text, encoding="utf-8")
-    print(f"\n{text}\n{path}")
+    lines = report(args, found)
+    print("\n".join(lines))
+    print(write_result("serving", "Serving: requests per second", lines))
 
 
 def read_texts(path: Path | None) -> list[str]:

@@ -80,6 +80,27 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     return int(np.prod(weights[node.input[1]].dims)) >= SMALLEST_WEIGHT
 
 
+def _biases(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
+) -> dict[str, str]:
+    """Multiplication -> the addition of a constant vector that alone uses its result, by name."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    found = {}
+    for node in nodes:
+        if node.op_type != "MatMul" or not _is_product(node, weights):
+            continue
+        after = users.get(node.output[0], [])
+        if len(after) != 1 or after[0].op_type != "Add" or after[0].input[0] != node.output[0]:
+            continue
+        bias = weights.get(after[0].input[1])
+        if bias is not None and len(bias.dims) == 1:
+            found[node.name] = after[0].name
+    return found
+
+
 class _Watched:
     """A graph that also gives some of the values inside it."""
 
@@ -185,9 +206,15 @@ class _Rewrite:
         self._quantised: dict[str, tuple[str, str, str]] = {}
 
     def run(self) -> onnx.ModelProto:
-        for node in self._source.graph.node:
+        nodes = list(self._source.graph.node)
+        biases = _biases(nodes, self._weights)
+        for node in nodes:
+            if node.name in biases.values():
+                continue  # done by the multiplication that it followed
             if _is_product(node, self._weights) and node.op_type == "MatMul":
-                self._matmul(node)
+                self._matmul(
+                    node, next((n for n in nodes if n.name == biases.get(node.name)), None)
+                )
             elif _is_product(node, self._weights):
                 self._attention(node)
             elif node.op_type == "EmbedLayerNormalization":
@@ -238,15 +265,15 @@ class _Rewrite:
             self._constant(scale.astype(np.float32), f"{name}.scale")
         return f"{name}.i8", f"{name}.scale"
 
-    def _matmul(self, node: onnx.NodeProto) -> None:
+    def _matmul(self, node: onnx.NodeProto, bias: onnx.NodeProto | None) -> None:
+        """One product, with the addition that follows it where there is one."""
         value, scale, zero = self._activation(node.input[0])
         weight, weight_scale = self._columns(node.input[1])
-        self._node(
-            "MatMulIntegerToFloat",
-            [value, weight, scale, weight_scale, zero],
-            node.output[0],
-            domain=FUSED,
-        )
+        inputs = [value, weight, scale, weight_scale, zero]
+        if bias is not None:
+            inputs += ["", bias.input[1]]
+        output = (bias or node).output[0]
+        self._node("MatMulIntegerToFloat", inputs, output, domain=FUSED)
 
     def _attention(self, node: onnx.NodeProto) -> None:
         value, scale, zero = self._activation(node.input[0])

@@ -118,6 +118,9 @@ class TrainSpec(_Section):
     batch_rows: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="rows per step"
     )
+    layers: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        "all", description="layers of a pretrained encoder that learn, from the top; fewer: faster"
+    )
     patience: int = Field(3, ge=0, description="epochs without progress before stopping; 0: never")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: a rare class counts as much as a common one"

@@ -190,10 +190,9 @@ def _freeze(
     for name, encoder in zip(network.columns, network.encoders, strict=True):
         assert isinstance(encoder, TextEncoder)
         layers = layers_of(encoder)
-        num_frozen = int(plan.frozen_share * len(layers)) if layers is not None else 0
-        if num_frozen == 0:
+        if plan.layers is None or layers is None or plan.layers >= len(layers):
             continue
-        part = FrozenLayers(encoder, num_frozen)
+        part = FrozenLayers(encoder, len(layers) - plan.layers)
         for feed in feeds:
             feed.start_above(
                 name, part, lambda done, total: step("reading with frozen layers", done, total)

@@ -24,7 +24,7 @@ class TrainPlan:
       clip: Largest length of the gradient.
       batch_rows: Rows of a step.
       batch_tokens: Cells of a step at the most, padding included.
-      frozen_share: Share of the encoder's layers, from below, that stay as they are.
+      layers: Layers of a pretrained encoder that learn, from the top; None for all.
       dropout: Share of the hidden values that are dropped.
       memory: What the average of the weights remembers, as a share of all steps.
       average_every: Steps between two updates of the average.
@@ -45,7 +45,7 @@ class TrainPlan:
     clip: float
     batch_rows: int
     batch_tokens: int
-    frozen_share: float
+    layers: int | None
     dropout: float
     memory: float
     average_every: int
@@ -59,9 +59,6 @@ class TrainPlan:
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-able fields."""
         return asdict(self)
-
-
-FROZEN = 0.0
 
 
 def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainPlan:
@@ -91,7 +88,7 @@ def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainP
         clip=1.0,
         batch_rows=rows,
         batch_tokens=4096,
-        frozen_share=FROZEN if pretrained else 0.0,
+        layers=None if spec.layers == "all" or not pretrained else spec.layers,
         dropout=0.1,
         memory=0.1,
         average_every=4,
