@@ -87,7 +87,7 @@ svg .over{fill:var(--paper)}
 .ring{fill:none;stroke:var(--ours);stroke-width:2}
 svg.bar{height:12px;min-width:4rem;overflow:hidden}
 .scroll{overflow-x:auto;margin:0 0 .6rem}.scroll.tall{max-height:34rem;overflow-y:auto}
-.scroll:focus-visible,a:focus-visible,button:focus-visible,summary:focus-visible{outline:2px solid
+.scroll:focus-visible,a:focus-visible,[role=button]:focus-visible,summary:focus-visible{outline:2px solid
 var(--ours);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.87rem}
 caption{text-align:start;font-size:.84rem;padding-bottom:.3rem}
@@ -105,11 +105,10 @@ vertical-align:top;padding-top:.62rem}
 td.text{overflow-wrap:anywhere;min-width:14rem}
 .name{overflow-wrap:anywhere;min-width:7.5rem;max-width:15rem}
 td .soft,th .soft{font-weight:400;font-size:.93em}
-th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer;
-text-align:inherit}
-th button::after{content:" ↕";opacity:.5}
-th[aria-sort=ascending] button::after{content:" ↑";opacity:1}
-th[aria-sort=descending] button::after{content:" ↓";opacity:1}
+th [role=button]{cursor:pointer}
+th [role=button]::after{content:" ↕";opacity:.5}
+th[aria-sort=ascending] [role=button]::after{content:" ↑";opacity:1}
+th[aria-sort=descending] [role=button]::after{content:" ↓";opacity:1}
 .flow{display:grid;grid-template-columns:minmax(8rem,max-content) minmax(4rem,1fr) max-content;
 gap:.28rem .9rem;align-items:center;font-size:.9rem;margin:0 0 .8rem}
 .flow .sum{font-weight:600}.flow .part{padding-inline-start:1rem}
@@ -134,7 +133,7 @@ overflow-x:auto;white-space:nowrap}}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:10.5pt}nav{display:none}
 .scroll,.scroll.tall{max-height:none;overflow:visible}section{padding:1.1rem 0}
 figure,.card,tr{break-inside:avoid}
-.tall thead th{position:static}th button::after{content:none!important}h2,h3{break-after:avoid}}
+.tall thead th{position:static}th [role=button]::after{content:none!important}h2,h3{break-after:avoid}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """.strip()
 
@@ -143,8 +142,9 @@ for(const table of document.querySelectorAll("table.sortable")){
 const heads=[...table.tHead.rows[0].cells];
 heads.forEach((head,place)=>{
 if(head.dataset.fixed!==undefined)return;
-const button=document.createElement("button");
-button.type="button";button.append(...head.childNodes);head.append(button);
+// Not a <button>: browsers leave those out where a printed table's head repeats.
+const button=document.createElement("span");
+button.setAttribute("role","button");button.tabIndex=0;button.append(...head.childNodes);head.append(button);
 button.onclick=()=>{
 const down=head.getAttribute("aria-sort")==="ascending";
 heads.forEach(other=>other.removeAttribute("aria-sort"));
@@ -153,7 +153,9 @@ const key=row=>{const cell=row.cells[place];const v=cell.dataset.v;
 return v===undefined?cell.textContent:Number(v)};
 const rows=[...table.tBodies[0].rows].sort((a,b)=>{const x=key(a),y=key(b);
 return (typeof x==="number"?x-y:x.localeCompare(y))*(down?-1:1)});
-table.tBodies[0].append(...rows)}})}
+table.tBodies[0].append(...rows)};
+button.onkeydown=event=>{if(event.key==="Enter"||event.key===" "){
+event.preventDefault();button.onclick()}}})}
 """.strip()
 
 SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
