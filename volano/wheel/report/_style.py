@@ -133,7 +133,8 @@ overflow-x:auto;white-space:nowrap}}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:10.5pt}nav{display:none}
 .scroll,.scroll.tall{max-height:none;overflow:visible}section{padding:1.1rem 0}
 figure,.card,tr{break-inside:avoid}
-.tall thead th{position:static}th [role=button]::after{content:none!important}h2,h3{break-after:avoid}}
+th{position:static!important}
+th [role=button]::after{content:none!important}h2,h3{break-after:avoid}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """.strip()
 
@@ -144,7 +145,8 @@ heads.forEach((head,place)=>{
 if(head.dataset.fixed!==undefined)return;
 // Not a <button>: browsers leave those out where a printed table's head repeats.
 const button=document.createElement("span");
-button.setAttribute("role","button");button.tabIndex=0;button.append(...head.childNodes);head.append(button);
+button.setAttribute("role","button");button.tabIndex=0;
+button.append(...head.childNodes);head.append(button);
 button.onclick=()=>{
 const down=head.getAttribute("aria-sort")==="ascending";
 heads.forEach(other=>other.removeAttribute("aria-sort"));
