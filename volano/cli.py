@@ -231,7 +231,12 @@ def serve(
         from volano.spec import ServeSpec
 
         model = open_model(bundle)
-        run(model, serve=ServeSpec(**changes), name=str(model.manifest["name"]), announce=announce)
+        run(
+            model,
+            serve=ServeSpec().model_copy(update=changes),
+            name=str(model.manifest["name"]),
+            announce=announce,
+        )
         return
     from volano.wheel import Wheel
 

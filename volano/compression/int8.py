@@ -165,7 +165,7 @@ def _factors(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArr
     logs = MOVED * np.log(np.maximum(values, 1e-5)) - (1 - MOVED) * np.log(
         np.maximum(weights, 1e-5)
     )
-    return np.exp(np.clip(logs - logs.mean(), -7, 7)).astype(np.float32)
+    return np.asarray(np.exp(np.clip(logs - logs.mean(), -7, 7)), np.float32)
 
 
 def activation_ranges(

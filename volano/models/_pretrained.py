@@ -125,14 +125,27 @@ def _from_hub(name: str, say: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    options = {"revision": revision or None, "allow_patterns": _HUB_FILES}
     try:
-        return Path(snapshot_download(repository, local_files_only=True, **options))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=_HUB_FILES,
+                local_files_only=True,
+            )
+        )
     except Exception:  # noqa: S110 - not cached: the hub is asked below
         pass
     try:
         say(f"    fetching {repository} from the Hugging Face hub")
-        return Path(snapshot_download(repository, etag_timeout=10, **options))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=_HUB_FILES,
+                etag_timeout=10,
+            )
+        )
     # The hub client raises errors of several libraries: all mean that the weights are not here.
     except Exception as error:
         raise AssetError(

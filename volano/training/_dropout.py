@@ -62,7 +62,7 @@ def replace_dropout(
     Returns:
       What was replaced, as (parent, name, module), to put back afterwards.
     """
-    replaced = []
+    replaced: list[tuple[nn.Module, str, nn.Module]] = []
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Dropout):

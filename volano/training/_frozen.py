@@ -60,6 +60,16 @@ class FrozenLayers:
         self._embeddings = encoder.transformer.embeddings
         self._num_frozen = num_frozen
 
+    def fits(self, num_tokens: int) -> bool:
+        """Whether the hidden states of so many tokens may be kept in memory."""
+        return num_tokens * self._encoder.width * 4 <= LARGEST_BYTES
+
+    def freeze(self) -> None:
+        """Leave the layers where they are, without gradients: half the saving, no memory."""
+        frozen = [self._embeddings, *self._layers[: self._num_frozen]]
+        for module in frozen:
+            module.requires_grad_(False)
+
     def hidden(
         self, batch: Batch, widths: NDArray[np.int64], say: Callable[[float, float], None]
     ) -> Tensor:
@@ -75,7 +85,7 @@ class FrozenLayers:
         inner = self._encoder.transformer.encoder
         offsets = np.concatenate([[0], np.cumsum(widths)])
         found = torch.empty((int(offsets[-1]), self._encoder.width))
-        inner.layer = self._layers[: self._num_frozen]  # type: ignore[union-attr, assignment]
+        inner.layer = self._layers[: self._num_frozen]  # type: ignore[union-attr]
         self._encoder.eval()
         batches = ordered_batches(widths, rows=ROWS, tokens=TOKENS)
         try:
@@ -87,15 +97,16 @@ class FrozenLayers:
                         found[offsets[row] : offsets[row + 1]] = hidden_BTH[place, : widths[row]]
                     say(done, len(batches))
         finally:
-            inner.layer = self._layers  # type: ignore[union-attr, assignment]
+            inner.layer = self._layers  # type: ignore[union-attr]
         return found
 
     def take_out(self) -> None:
         """From here on the encoder begins with a hidden state."""
-        self._encoder.transformer.encoder.layer = self._layers[self._num_frozen :]  # type: ignore[union-attr, assignment]
+        self._encoder.transformer.encoder.layer = self._layers[self._num_frozen :]  # type: ignore[union-attr]
         self._encoder.transformer.embeddings = _Passed()
 
     def restore(self) -> None:
         """Put the frozen layers back under those that were trained."""
-        self._encoder.transformer.encoder.layer = self._layers  # type: ignore[union-attr, assignment]
+        self._encoder.transformer.encoder.layer = self._layers  # type: ignore[union-attr]
         self._encoder.transformer.embeddings = self._embeddings
+        self._encoder.requires_grad_(True)

@@ -39,7 +39,7 @@ def fit_linear(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    solver.step(closure)
+    solver.step(closure)  # type: ignore[no-untyped-call]
     return weight.detach(), bias.detach()
 
 

@@ -86,7 +86,7 @@ class _Feed:
         self._hidden[name] = frozen.hidden(batch, ids.lengths, say)
 
     def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, column in self._inputs.items():
             if name in self._hidden:
                 tensors |= self._hidden_batch(name, rows)
@@ -193,6 +193,10 @@ def _freeze(
         if plan.layers is None or layers is None or plan.layers >= len(layers):
             continue
         part = FrozenLayers(encoder, len(layers) - plan.layers)
+        if not part.fits(sum(int(feed.widths.sum()) for feed in feeds)):
+            part.freeze()
+            parts.append(part)
+            continue
         for feed in feeds:
             feed.start_above(
                 name, part, lambda done, total: step("reading with frozen layers", done, total)

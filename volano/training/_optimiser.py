@@ -77,6 +77,8 @@ def parameter_groups(
     num_layers = 1 + max(layers, default=0)
     buckets: dict[tuple[float, float, torch.dtype], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         match = _LAYER.search(name)
         if name.startswith("head."):
             rate = head_rate

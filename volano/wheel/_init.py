@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from volano.columns import column_kind, column_uses
 from volano.data import resolve, sample
 from volano.errors import DataError, WheelError, nearest
@@ -176,7 +178,7 @@ def _addresses(addresses: Sequence[str]) -> str:
     return "[" + ", ".join(_quoted(address) for address in addresses) + "]"
 
 
-_SECTIONS = {
+_SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
     "split": (SplitSpec, "golden rows judge every bundle and never train one"),
     "train": (TrainSpec, "how the model is fitted"),

@@ -95,7 +95,7 @@ def build_text_encoder(
 def _without_pooler(transformer: nn.Module) -> nn.Module:
     # BERT's pooler reads only the first token; the mean does not need it.
     if getattr(transformer, "pooler", None) is not None:
-        transformer.pooler = None
+        transformer.pooler = None  # type: ignore[assignment]
     return transformer
 
 
