@@ -87,7 +87,8 @@ svg .over{fill:var(--paper)}
 .ring{fill:none;stroke:var(--ours);stroke-width:2}
 svg.bar{height:12px;min-width:4rem;overflow:hidden}
 .scroll{overflow-x:auto;margin:0 0 .6rem}.scroll.tall{max-height:34rem;overflow-y:auto}
-.scroll:focus-visible,a:focus-visible,[role=button]:focus-visible,summary:focus-visible{outline:2px solid
+.scroll:focus-visible,a:focus-visible,[role=button]:focus-visible,
+summary:focus-visible{outline:2px solid
 var(--ours);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:.87rem}
 caption{text-align:start;font-size:.84rem;padding-bottom:.3rem}
