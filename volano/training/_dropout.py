@@ -1,4 +1,4 @@
-"""Dropout from a pool of masks. Drawing a fresh mask costs a CPU as much as a layer's arithmetic."""
+"""Dropout from a pool of masks: on a CPU a fresh mask costs as much as a layer's arithmetic."""
 
 from __future__ import annotations
 

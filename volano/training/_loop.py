@@ -44,7 +44,7 @@ class TrainResult:
     Attributes:
       curves: One entry per epoch: step, losses, accuracy on validation rows.
       head_start: Accuracy on validation rows before the encoder was touched; None without.
-      best_epoch: The epoch whose averaged weights were kept.
+      best_epoch: The epoch whose weights, or their average, were kept.
       num_steps: Optimiser steps done.
       rows_per_s: Training rows per second of this process, measured over its steps.
       precision: The number format that was used.
@@ -123,7 +123,7 @@ def fit(
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrainResult:
-    """Fit a network in place, and leave it with the best averaged weights, in float32.
+    """Fit a network in place, and leave it with the best weights, in float32.
 
     The same network, rows and plan on the same machine give the same weights bit by bit, whether
     the run was interrupted and resumed from `scratch` or not.
@@ -322,34 +322,49 @@ class _Run:
         return value
 
     def _end_epoch(self, epoch: int, step: int, losses: list[float]) -> None:
-        """Measure the averaged weights on validation rows and remember the best."""
-        self._adam.swap_average()
+        """Measure the weights and their average on validation rows, and remember the best."""
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "step": step,
             "train_loss": float(np.mean(losses)) if losses else None,
         }
-        score = (float(epoch), 0.0)
-        known = self._validation.targets >= 0
-        if known.any():
-            logits = _logits(self._network, self._validation)
-            loss = F.cross_entropy(logits[known], self._validation.targets[known]).item()
-            right = logits[known].argmax(1) == self._validation.targets[known]
-            accuracy = right.float().mean().item()
-            entry |= {"validation_loss": loss, "validation_accuracy": accuracy}
-            score = (accuracy, -loss)
+        score, found = self._validate()
+        self._adam.swap_average()
+        average_score, average_found = self._validate()
+        self._adam.swap_average()
+        # Early on the average is far better, in the end often not: the rate's decay averages too.
+        averaged = average_score > score
+        if averaged:
+            score, found = average_score, average_found
+        entry |= {**found, "averaged": averaged}
+        if found:
             self._say(
                 f"    epoch {epoch + 1} of {self._plan.epochs}: loss {entry['train_loss']:.3f}, "
-                f"validation {loss:.3f}, accuracy {accuracy:.1%}"
+                f"validation {found['validation_loss']:.3f}, "
+                f"accuracy {found['validation_accuracy']:.1%}"
             )
+        else:
+            score = (float(epoch), 0.0)
         if score > self._best_score:
-            self._best = [group.master.clone() for group in self._adam.groups]
+            groups = self._adam.groups
+            source = self._adam.average if averaged else [group.master for group in groups]
+            self._best = [values.clone() for values in source]
             self._best_score, self._stale = score, 0
             self.result.best_epoch = epoch + 1
         else:
             self._stale += 1
-        self._adam.swap_average()
         self.result.curves.append(entry)
+
+    def _validate(self) -> tuple[tuple[float, float], dict[str, float]]:
+        """(accuracy, minus loss) of the present weights, and both by name; empty without rows."""
+        known = self._validation.targets >= 0
+        if not known.any():
+            return (0.0, 0.0), {}
+        logits = _logits(self._network, self._validation)[known]
+        targets = self._validation.targets[known]
+        loss = F.cross_entropy(logits, targets).item()
+        accuracy = (logits.argmax(1) == targets).float().mean().item()
+        return (accuracy, -loss), {"validation_loss": loss, "validation_accuracy": accuracy}
 
     def _start_head(self) -> None:
         """Fit the head to what the encoder says of the rows before it is trained."""
