@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel
 
 from volano.columns import column_kind, column_uses
@@ -165,8 +166,9 @@ def _from_root(address: str, here: Path, root: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A name as YAML: plain where that is safe."""
-    if re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text:
+    """A name as YAML: plain where that is safe, which `yes`, `null` and `on` are not."""
+    plain = re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text
+    if plain and yaml.safe_load(text) == text:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
