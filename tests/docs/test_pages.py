@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_a_page_has_one_title_and_no_level_is_skipped(page: Path) -> None:
     levels = [level for level, _ in _headings(page.read_text(encoding="utf-8"))]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_every_page_is_reached_from_the_index() -> None:

@@ -1,0 +1,184 @@
+"""`--json`: one JSON object on stdout, and everything else on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MORE = "text,shop\nthe kettle is lovely,north\nmy kettle is awful,south\n"
+
+
+@pytest.fixture
+def answered(wheel: Path, run: Any) -> Path:
+    """A wheel with two answers in answers.csv."""
+    (wheel / "more.csv").write_text(MORE, encoding="utf-8")
+    done = run("predict", "more.csv", "-o", "answers.csv", "--json", cwd=wheel)
+    assert done.status == 0, done.err
+    assert done.json["rows"] == done.json["answered"] == 2
+    return wheel
+
+
+def _ids(folder: Path) -> list[str]:
+    with (folder / "answers.csv").open(encoding="utf-8", newline="") as file:
+        return [row["prediction_id"] for row in csv.DictReader(file)]
+
+
+def test_init(tmp_path: Path, tiny_reviews: Path, run: Any) -> None:
+    done = run("init", tiny_reviews, "-C", tmp_path / "new", "--json")
+    assert done.status == 0
+    assert Path(done.json["spec"]) == tmp_path / "new" / "volano.yaml"
+    assert len(done.json["columns"]) == 2
+
+
+def test_check(wheel: Path, run: Any) -> None:
+    found = run("check", "-C", wheel, "--json").json
+    assert found["labels"] == {"negative": 150, "positive": 150}
+    assert found["cleaning"]["counts"]["read"]["rows"] == 300
+
+
+def test_turn_with_nothing_changed(wheel: Path, run: Any) -> None:
+    done = run("turn", "-C", wheel, "--json")
+    assert done.status == 0
+    found = done.json
+    promised = {"turn", "verdict", "bundle", "metrics", "candidates", "data", "seconds"}
+    assert promised <= set(found)
+    assert found["turn"] == 1
+    assert found["unchanged"] is True
+    assert found["verdict"] in ("promoted", "rejected", "inconclusive")
+    assert (Path(found["bundle"]) / "manifest.json").exists()
+    assert Path(found["report"]).exists()
+    assert {"value", "low", "high"} == set(found["metrics"]["accuracy"])
+    assert {"rows", "dropped", "repaired", "truncated"} <= set(found["data"])
+
+
+def test_predict(answered: Path) -> None:
+    with (answered / "answers.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["shop"] for row in rows] == ["north", "south"]
+    assert list(rows[0])[2:] == ["sentiment_predicted", "sentiment_probability", "prediction_id"]
+
+
+def test_feedback_in_and_out(answered: Path, run: Any) -> None:
+    first, second = _ids(answered)
+    table = f"prediction_id,sentiment\n{first},positive\n{second},negative\nnobody,negative\n"
+    (answered / "corrections.csv").write_text(table, encoding="utf-8")
+    found = run("feedback", "import", "corrections.csv", "--who", "ada", "--json", cwd=answered)
+    assert (found.json["joined"], found.json["unknown"]) == (2, ["nobody"])
+    found = run("feedback", "export", "-o", "out.jsonl", "--json", cwd=answered)
+    assert found.json == {"rows": 2, "output": "out.jsonl"}
+    lines = (answered / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["who"] for line in lines} == {"ada"}
+
+
+def test_queue(answered: Path, run: Any) -> None:
+    found = run("queue", "-C", answered, "--json").json["queue"]
+    assert {row["id"] for row in found} == set(_ids(answered))
+
+
+def test_history_and_show(wheel: Path, run: Any) -> None:
+    found = run("history", "-C", wheel, "--json").json
+    assert [row["turn"] for row in found["turns"]] == [1]
+    assert found["turns"][0]["champion"] is True
+    assert [item["turn"] for item in found["champions"]] == [1]
+    assert run("show", 1, "-C", wheel, "--json").json["turn"] == 1
+
+
+def test_bundle(wheel: Path, run: Any) -> None:
+    target = wheel / "reviews.volano"
+    found = run("bundle", "export", target, "-C", wheel, "--json").json
+    assert found == {"file": str(target), "size_bytes": target.stat().st_size}
+    found = run("bundle", "verify", target, "--json").json
+    assert found["inputs"] == ["text"]
+
+
+def test_answers_on_stdout_are_a_table(answered: Path, run: Any) -> None:
+    done = run("predict", "more.csv", cwd=answered)
+    assert len(list(csv.DictReader(done.out.splitlines()))) == 2
+    assert "2 of 2 rows answered" in done.err
+    done = run("feedback", "export", cwd=answered)
+    assert done.out.splitlines() == ["text,sentiment,prediction_id,who,at"]
+
+
+# Errors ----------------------------------------------------------------------------------------
+
+ERRORS: list[tuple[str, tuple[object, ...]]] = [
+    ("WHEEL-010", ("show", 99)),
+    ("WHEEL-010", ("promote", 99)),
+    ("WHEEL-011", ("promote", 1)),
+    ("WHEEL-012", ("rollback",)),
+    ("WHEEL-020", ("init", "reviews.csv")),
+    ("WHEEL-030", ("predict", "reviews.csv")),
+    ("WHEEL-030", ("feedback", "export")),
+    ("DATA-001", ("predict", "nothing.csv", "-o", "out.csv")),
+    ("DATA-001", ("feedback", "import", "nothing.csv")),
+    ("DATA-001", ("init", "nothing.csv", "--force")),
+    ("DATA-510", ("init", "reviews.csv", "--force", "--target", "sentimnet")),
+    ("BUNDLE-001", ("bundle", "verify", "nothing.volano")),
+    ("BUNDLE-002", ("bundle", "verify", "reviews.csv")),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), ERRORS, ids=[" ".join(map(str, w)) for _, w in ERRORS])
+def test_an_error(code: str, words: tuple[object, ...], wheel: Path, run: Any) -> None:
+    done = run(*words, "--json", cwd=wheel)
+    assert done.status == 1
+    assert done.json["error"]["code"] == code
+    assert f"[{code}]" in done.err
+    assert "Traceback" not in done.err
+    assert not list(wheel.glob("*.part"))
+    plain = run(*words, cwd=wheel) if code != "WHEEL-030" else done
+    assert plain.status == 1
+    assert f"[{code}]" in plain.err
+    assert plain.out == "" or plain is done
+
+
+def test_a_table_without_the_input(wheel: Path, run: Any) -> None:
+    (wheel / "other.csv").write_text("txet,x\na,b\n", encoding="utf-8")
+    done = run("predict", "other.csv", "-o", "out.csv", "--json", cwd=wheel)
+    assert done.json["error"]["code"] == "DATA-520"
+    assert done.json["error"]["nearest"] == "txet"
+    assert not (wheel / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check",), ("turn",), ("history",), ("queue",), ("serve",), ("bundle", "export", "x.volano")],
+    ids=" ".join,
+)
+def test_no_wheel_is_here(words: tuple[str, ...], tmp_path: Path, run: Any) -> None:
+    done = run(*words, "-C", tmp_path / "nowhere", "--json")
+    assert done.status == 1
+    assert done.json["error"]["code"] == "SPEC-001"
+    assert "volano init" in done.json["error"]["fix"]
+    assert not (tmp_path / "nowhere").exists(), "an error made a folder"
+
+
+def test_all_that_is_wrong_with_a_spec_is_in_the_error(wheel: Path, run: Any) -> None:
+    spec = wheel / "volano.yaml"
+    text = spec.read_text(encoding="utf-8").replace("epochs: 1", "epochs: none, lerning_rate: 1")
+    spec.write_text(text, encoding="utf-8")
+    found = run("turn", "-C", wheel, "--json").json["error"]
+    assert "volano.yaml:5" in found["where"]
+    assert "lerning_rate" in found["all"]
+    assert "learning_rate" in found["all"]
+    assert "train.epochs" in found["all"]
+
+
+def test_nothing_serves_yet(tmp_path: Path, tiny_reviews: Path, run: Any) -> None:
+    assert run("init", tiny_reviews, "-C", tmp_path).status == 0
+    for words in (("predict", tiny_reviews, "-o", "x.csv"), ("serve",), ("rollback",)):
+        done = run(*words, "-C", tmp_path, "--json")
+        assert done.status == 1
+        assert done.json["error"]["code"] in ("WHEEL-012", "WHEEL-013")
+
+
+@pytest.mark.parametrize("words", [("show", "one"), ("turn", "--jsn"), ("trun",), ("init",)])
+def test_wrong_usage_is_not_an_answer(words: tuple[str, ...], run: Any) -> None:
+    done = run(*words, "--json")
+    assert done.status == 2
+    assert done.out == ""
+    assert "Traceback" not in done.err
