@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="volano",
-    help="Turns a table of data into a small model in production, and corrections into a better one.",
+    help="From a table of data to a small model in production, and a better one from corrections.",
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,

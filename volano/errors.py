@@ -9,7 +9,7 @@
     ├── BundleError      BUNDLE-*   a bundle that cannot be trusted or read (a ValueError)
     ├── StoreError       STORE-*    the store: locked, full, newer than this version
     ├── WheelError       WHEEL-*    commands that do not fit the wheel's state
-    └── RequestError     REQUEST-*  what a client of the service sent (a ValueError); has an HTTP status
+    └── RequestError     REQUEST-*  what a client of the service sent (a ValueError), with a status
 
 Each message has the same shape, so that a person can act on it and a program can read it::
 
