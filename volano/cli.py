@@ -36,6 +36,9 @@ Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's fol
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HERE = Path()
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -434,9 +437,14 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except VolanoError as error:
         _fail(error, as_json)
+    except SystemExit as stopped:
+        # typer turns Ctrl-C into this status, and says nothing.
+        if stopped.code == INTERRUPTED:
+            _say("\nstopped; the same command goes on from what was finished")
+        raise
     except KeyboardInterrupt:
-        _say("\nstopped; the same command goes on from what was finished")
-        sys.exit(130)
+        _say("\nstopped")
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
