@@ -65,7 +65,8 @@ class DeployStage:
         golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
         source = chosen_bundle(context.parents["compress"])
         _link_folder(source, out / BUNDLE)
-        model = load(source)
+        # One thread: how several share a sum decides its last digits, and artifacts are compared.
+        model = load(source, threads=1)
         summary: dict[str, Any] = {"bundle_id": model.id, "golden_rows": golden.num_rows}
         metrics: dict[str, Any] = {}
         if golden.num_rows:
@@ -116,7 +117,7 @@ class DeployStage:
         metric = gate.metric
         if champion is not None:
             reference = f"the champion of turn {turn}"
-            other = load(context.setting.store.artifact(champion).path / BUNDLE)
+            other = load(context.setting.store.artifact(champion).path / BUNDLE, threads=1)
             theirs = scores_by_name(
                 metric,
                 _answer(other, golden),
