@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from volano.errors import AssetError, nearest
 from volano.store import fetch_asset, file_digest
 
@@ -21,6 +23,16 @@ ALIASES = {
 }
 
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model", "*.vocab", "merges.txt")
+_SHIFTED = (
+    "camembert",
+    "data2vec-text",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 _HUB_FILES = ["*.json", "*.safetensors", "vocab.txt", "*.model", "merges.txt"]
 
 
@@ -37,8 +49,21 @@ class Pretrained:
     folder: Path
 
     def config(self) -> dict[str, Any]:
-        """Its config.json."""
-        return dict(json.loads((self.folder / _CONFIG).read_text(encoding="utf-8")))
+        """Its config.json.
+
+        Raises:
+          AssetError: It cannot be read (ASSET-106).
+        """
+        path = self.folder / _CONFIG
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise AssetError(
+                106,
+                f"the encoder's config cannot be read ({error})",
+                where=str(path),
+                expected="the config.json that came with the weights",
+            ) from error
 
     def tokenizer_json(self) -> str:
         """Its tokenizer in the form of the `tokenizers` library.
@@ -47,14 +72,19 @@ class Pretrained:
           AssetError: There is none, and none can be made from its vocabulary (ASSET-105).
         """
         path = self.folder / _TOKENIZER
-        if path.exists():
-            return path.read_text(encoding="utf-8")
-        from transformers import AutoTokenizer
-
         try:
+            if path.exists():
+                text = path.read_text(encoding="utf-8")
+                Tokenizer.from_str(text)
+                return text
+            # Without any vocabulary transformers makes an empty tokenizer and says nothing.
+            if not any(list(self.folder.glob(name)) for name in _VOCABULARIES):
+                raise ValueError("there is no tokenizer.json and no vocabulary")
+            from transformers import AutoTokenizer
+
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
             return str(tokenizer.backend_tokenizer.to_str())
-        # transformers raises whatever the missing piece happens to raise.
+        # transformers raises whatever the missing piece happens to raise; tokenizers, Exception.
         except Exception as error:
             raise AssetError(
                 105,
@@ -66,9 +96,11 @@ class Pretrained:
     def longest(self) -> int:
         """The most tokens that it takes in one row."""
         config = self.config()
-        limit = int(config.get("max_position_embeddings", 512))
-        # RoBERTa's positions start after the padding's.
-        return limit - 2 if config.get("model_type") in ("roberta", "xlm-roberta") else limit
+        limit = config.get("max_position_embeddings") or 512
+        if type(limit) is not int or limit < 8:
+            limit = 512
+        # The positions of RoBERTa and its kin start after the padding's.
+        return limit - 2 if config.get("model_type") in _SHIFTED else limit
 
 
 def identity(
@@ -165,6 +197,7 @@ def _checked(pretrained: Pretrained) -> Pretrained:
             where=str(pretrained.folder),
             expected="config.json, model.safetensors and tokenizer.json",
         )
+    pretrained.config()
     weights = [*pretrained.folder.glob("*.safetensors")]
     if not weights:
         found = sorted(path.name for path in pretrained.folder.glob("*.bin"))

