@@ -1,0 +1,129 @@
+"""int8 graphs: close to fp32, smaller, independent of their neighbours; and how one is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from volano.compression import Calibration, Candidate, choose, compression_pass, pass_kinds
+from volano.errors import BundleError, SpecError
+from volano.export import graph_of
+from volano.models import Network, TextEncoder
+
+TOKENS = 200
+
+
+@pytest.fixture(scope="module")
+def graph() -> onnx.ModelProto:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=TOKENS,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=24,
+    )
+    network = Network(("text",), [TextEncoder(BertModel(config, add_pooling_layer=False))], 6)
+    with torch.no_grad():
+        network.head.weight.mul_(4)
+        # A channel that is far larger than the others, as fine-tuned transformers have.
+        layer = network.encoders[0].transformer.encoder.layer[0]
+        layer.attention.output.LayerNorm.weight[3] = 12.0
+    return graph_of(network.eval(), 24)
+
+
+def feeds(number: int, seed: int) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    return [
+        {
+            "text.ids": random.integers(1, TOKENS, (8, tokens)),
+            "text.mask": np.ones((8, tokens), np.int64),
+        }
+        for tokens in random.integers(3, 20, number)
+    ]
+
+
+def answers(graph: onnx.ModelProto, batches: list[dict[str, np.ndarray]]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return np.concatenate([session.run(None, batch)[0] for batch in batches])
+
+
+def test_int8_is_close_smaller_and_the_same_each_time(graph):
+    calibration = Calibration(feeds(16, 0))
+    before = graph.SerializeToString(deterministic=True)
+    small = compression_pass("int8").apply(graph, calibration)
+    assert graph.SerializeToString(deterministic=True) == before, "the given graph was changed"
+    again = compression_pass("int8").apply(graph, calibration)
+    assert small.SerializeToString(deterministic=True) == again.SerializeToString(
+        deterministic=True
+    )
+    assert small.ByteSize() < 0.4 * graph.ByteSize()
+    onnx.checker.check_model(graph, full_check=False)
+    wanted, found = answers(graph, feeds(10, 1)), answers(small, feeds(10, 1))
+    # Deviation as a share of how much the answers differ among themselves.
+    assert np.sqrt(np.mean((wanted - found) ** 2)) < 0.15 * wanted.std()
+    kinds = {node.op_type for node in small.graph.node}
+    assert {"QAttention", "MatMulIntegerToFloat"} <= kinds
+
+
+def test_an_answer_does_not_depend_on_the_rows_beside_it(graph):
+    small = compression_pass("int8").apply(graph, Calibration(feeds(16, 0)))
+    batch = feeds(1, 3)[0]
+    rows = [{name: value[row : row + 1] for name, value in batch.items()} for row in range(8)]
+    np.testing.assert_allclose(answers(small, [batch]), answers(small, rows), atol=1e-5)
+
+
+def test_a_graph_without_products_is_refused():
+    from volano.export._graph import GraphWriter
+
+    writer = GraphWriter()
+    value = writer.input("x", np.float32, ["rows", 2])
+    model = writer.model({"y": (writer.node("Relu", [value]), np.float32, ["rows", 2])})
+    with pytest.raises(BundleError, match=r"no multiplication with weights.*BUNDLE-030|BUNDLE-030"):
+        compression_pass("int8").apply(model, Calibration([]))
+
+
+def test_unknown_passes_name_the_nearest():
+    assert pass_kinds() == ["int8"]
+    with pytest.raises(SpecError, match=r"(?s)no compression pass 'int9'.*Did you mean int8"):
+        compression_pass("int9")
+
+
+def candidate(name: str, size: int, scores: list[float] | None) -> Candidate:
+    return Candidate(name, size, None if scores is None else np.array(scores))
+
+
+def test_the_smallest_that_is_not_worse_ships():
+    good = [1.0] * 400 + [0.0] * 100
+    chosen, table = choose(
+        [candidate("fp32", 90, good), candidate("int8", 23, good), candidate("tiny", 50, good)],
+        0.005,
+    )
+    assert chosen == 1
+    assert [row["chosen"] for row in table] == [False, True, False]
+
+
+def test_an_int8_graph_that_loses_too_much_is_refused():
+    good = [1.0] * 450 + [0.0] * 50
+    bad = [1.0] * 425 + [0.0] * 75
+    chosen, table = choose([candidate("fp32", 90, good), candidate("int8", 23, bad)], 0.005)
+    assert chosen == 0
+    assert not table[1]["passed"]
+    assert "loses 5.00%" in table[1]["refused"]
+
+
+def test_a_pass_that_failed_or_cannot_be_compared_does_not_ship():
+    failed = Candidate("int8", 0, None, {"refused": "failed: an operator is missing"})
+    chosen, table = choose([candidate("fp32", 90, [1.0, 0.0]), failed], 0.5)
+    assert chosen == 0
+    assert table[1]["refused"].startswith("failed")
+    chosen, table = choose([candidate("fp32", 90, []), candidate("int8", 23, [])], 0.5)
+    assert chosen == 0
+    assert "no validation rows" in table[1]["refused"]
