@@ -87,7 +87,7 @@ def reason(error: Exception) -> str:
 
 
 def says_full(error: Exception) -> bool:
-    """Whether the database means that its disk is full."""
+    """Whether a database or another library means that the disk is full."""
     text = reason(error)
     return "disk is full" in text or "No space left" in text
 

@@ -96,7 +96,7 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # numpy, safetensors and others say a full disk in errors of their own, without its number.
-        if _is_full(where):
+        if says_full(error) or _is_full(where):
             raise _full(where) from error
         raise
 
