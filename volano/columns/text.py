@@ -24,6 +24,11 @@ CHUNK_ROWS = 4096
 LONGEST_TOKENS = 256
 """The most tokens that ``max_tokens: auto`` chooses."""
 
+LONGEST_TOKEN, USUAL_TOKEN, SPARE_CHARACTERS = 64, 16, 1024
+"""A text is cut at so many characters per token, and some more, before it is tokenised: no text
+that people write has so few tokens, and a tokenizer given a megabyte keeps everyone waiting. Over
+thousands of tokens no script averages more than the smaller number."""
+
 
 class TextOptions(BaseModel):
     """Options of a text column.
@@ -107,24 +112,38 @@ class FittedText:
         return value
 
     def encode(self, values: Sequence[str]) -> Encoded:
+        """Texts as tokens, at most `max_tokens` of each.
+
+        Counts ``tokens``, ``unknown_tokens``, ``truncated_rows`` and ``truncated_tokens``. What is
+        cut from a very long text is never tokenised, so its part in the tokens is an estimate: as
+        many per character as in what came before.
+        """
+        longest = max(LONGEST_TOKEN * min(self.max_tokens, 256), USUAL_TOKEN * self.max_tokens)
+        longest += SPARE_CHARACTERS
         flat: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         notes: dict[int, str] = {}
         cut_rows = cut_tokens = num_tokens = unknown = 0
         for start in range(0, len(values), CHUNK_ROWS):
-            chunk = values[start : start + CHUNK_ROWS]
+            chunk = [value[:longest] for value in values[start : start + CHUNK_ROWS]]
             for row, encoding in enumerate(self._tokenizer.encode_batch_fast(chunk), start):
                 ids = encoding.ids
                 flat.append(np.asarray(ids, np.int32))
                 lengths.append(len(ids))
                 num_tokens += len(ids)
+                unread = len(values[row]) - longest
                 # A batch that fits is the common case; the overflow is only then looked at.
-                if len(ids) >= self.max_tokens:
+                if len(ids) >= self.max_tokens or unread > 0:
                     lost = sum(
                         len(part.ids) - sum(part.special_tokens_mask)
                         for part in encoding.overflowing
                     )
-                    if lost:
+                    if unread > 0:
+                        cut_rows += 1
+                        cut_tokens += lost + max(1, unread * (len(ids) + lost) // longest)
+                        beyond = unread + longest * lost // max(1, len(ids) + lost)
+                        notes[row] = f"{self.name}: about the last {beyond} characters were cut"
+                    elif lost:
                         cut_rows += 1
                         cut_tokens += lost
                         notes[row] = f"{self.name}: the last {lost} tokens were cut"
