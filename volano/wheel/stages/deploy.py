@@ -76,7 +76,7 @@ class DeployStage:
             metrics = report["metrics"]
             (out / "golden_report.json").write_text(json.dumps(report), encoding="utf-8")
             _write_mistakes(out / "mistakes.jsonl", golden, padded, labels, names)
-            np.save(out / "golden_probabilities.npy", answers.astype(np.float32))
+            np.save(out / "golden_probabilities.npy", answers.round(6).astype(np.float32))
         summary |= self._verdict(context, golden, model)
         summary["metrics"] = metrics
         validation = model.manifest["metrics"]["validation"]

@@ -1,0 +1,163 @@
+"""Every registered column, task and pass keeps the promises of its contract; so may others."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from pydantic import BaseModel, ConfigDict
+
+from volano.columns import Encoded, Inference, _kinds, column_kinds, column_uses
+from volano.columns.category import FittedCategory
+from volano.compression import Calibration, pass_kinds
+from volano.errors import BundleError, RequestError, SpecError
+from volano.spec import parse_spec
+from volano.tasks import task_kinds
+from volano.tasks.classification import Classification
+from volano.testing import check_column, check_pass, check_task
+
+VALUES = {
+    "text": (["good tea", "", "bad phone 😀", "a lovely chair " * 50], {"vocabulary": 300}),
+    "category": (["good", "bad", "good", "很好"], {}),
+}
+
+
+@pytest.mark.parametrize("kind", column_kinds())
+def test_columns(kind: str) -> None:
+    values, options = VALUES[kind]
+    check_column(kind, values, options=options)
+
+
+@pytest.mark.parametrize("kind", task_kinds())
+def test_tasks(kind: str) -> None:
+    assert kind == "classification"
+    target = FittedCategory("label", ("a", "b", "c"))
+    outputs = np.random.default_rng(0).normal(0, 5, (7, 3)).astype(np.float32)
+    check_task(Classification(target.names, 1.7), target, outputs)
+
+
+@pytest.mark.parametrize("kind", pass_kinds())
+def test_passes(kind: str) -> None:
+    random = np.random.default_rng(0)
+    weight = numpy_helper.from_array(random.normal(0, 0.1, (64, 128)).astype(np.float32), "w")
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", 64])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", 128])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    batches = [{"x": random.normal(0, 1, (5, 64)).astype(np.float32)} for _ in range(3)]
+    made = check_pass(kind, model, Calibration(batches), tolerance=0.1)
+    assert made.ByteSize() < model.ByteSize() / 2
+
+
+class LengthOptions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    unit: int = 1
+
+
+@dataclass(frozen=True)
+class FittedLength:
+    """A third party's column: the length of a text."""
+
+    kind: ClassVar[str] = "length"
+    name: str
+    unit: int
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise RequestError(10, f"{self.name} is {value!r}", status=422)
+        return value
+
+    def encode(self, values: Sequence[Any]) -> Encoded:
+        return Encoded({"size": np.array([len(value) // self.unit for value in values], np.int64)})
+
+    def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        sizes = encoded.arrays["size"]
+        assert isinstance(sizes, np.ndarray)
+        return {f"{self.name}.size": sizes[rows]}
+
+    def save(self, folder: Path) -> None:
+        (folder / "length.json").write_text(json.dumps({"unit": self.unit}))
+
+    @classmethod
+    def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
+        try:
+            return cls(name, int(json.loads(files["length.json"])["unit"]))
+        except (KeyError, ValueError) as error:
+            raise BundleError(20, f"the column {name!r} cannot be read") from error
+
+
+class LengthColumn:
+    kind: ClassVar[str] = "length"
+    version: ClassVar[int] = 1
+    use: ClassVar[str] = "input"
+    Options = LengthOptions
+    Fitted = FittedLength
+
+    @staticmethod
+    def infer(values: Sequence[str | None]) -> Inference:
+        return Inference(0.0, "only when asked for")
+
+    @staticmethod
+    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedLength:
+        return FittedLength(name, options["unit"])
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The third party's column as an installed package would bring it."""
+    point = importlib.metadata.EntryPoint("length", f"{__name__}:LengthColumn", "volano.columns")
+    real = importlib.metadata.entry_points
+
+    def entry_points(**more: str) -> Any:
+        return [point] if more.get("group") == "volano.columns" else real(**more)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    for cached in (_kinds._entry_points, _kinds.column_kind):
+        cached.cache_clear()
+    yield
+    monkeypatch.undo()
+    for cached in (_kinds._entry_points, _kinds.column_kind):
+        cached.cache_clear()
+
+
+def test_a_column_of_a_third_party(installed: None) -> None:
+    assert "length" in column_kinds()
+    assert column_uses()["length"] == "input"
+    check_column("length", ["a", "bb", ""], options={"unit": 2})
+    spec = parse_spec(
+        "name: a\ndata: a.csv\ninputs: {n: {type: length, unit: 3}}\ntarget: {y: category}\n",
+        column_options=_kinds.column_options,
+        column_types=column_uses(),
+    )
+    assert spec.inputs["n"].options == {"unit": 3}
+    with pytest.raises(SpecError, match="Did you mean length"):
+        _kinds.column_kind("lenght")
+
+
+class Forgetful(FittedLength):
+    def encode(self, values: Sequence[Any]) -> Encoded:
+        return Encoded({"size": np.arange(len(values))})
+
+
+class ForgetfulColumn(LengthColumn):
+    Fitted = Forgetful
+
+    @staticmethod
+    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedLength:
+        return Forgetful(name, 1)
+
+
+def test_a_column_that_breaks_a_promise_is_found() -> None:
+    with pytest.raises(AssertionError, match="is another one by itself"):
+        check_column(ForgetfulColumn, ["a", "bb"])  # type: ignore[arg-type]

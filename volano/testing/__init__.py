@@ -1,0 +1,14 @@
+"""Conformance checks for those who add a column type, a task or a compression pass.
+
+Each raises `AssertionError` that says which promise of the contract is broken:
+
+>>> from volano.testing import check_column
+>>> check_column("category", ["good", "bad", "good"]).name
+'a column'
+"""
+
+from volano.testing._columns import check_column
+from volano.testing._passes import check_pass
+from volano.testing._tasks import check_task
+
+__all__ = ["check_column", "check_pass", "check_task"]
