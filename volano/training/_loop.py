@@ -44,7 +44,7 @@ class TrainResult:
     Attributes:
       curves: One entry per epoch: step, losses, accuracy on validation rows.
       head_start: Accuracy on validation rows before the encoder was touched; None without.
-      best_epoch: The epoch whose weights, or their average, were kept.
+      best_epoch: The epoch whose weights, or their average, were kept; 0 for those before the first.
       num_steps: Optimiser steps done.
       rows_per_s: Training rows per second of this process, measured over its steps.
       precision: The number format that was used.
@@ -253,6 +253,10 @@ class _Run:
         num_steps = sum(len(self._epoch(epoch)) for epoch in range(plan.epochs))
         memory = plan.memory * num_steps / plan.average_every
         self._adam = FlatAdamW(groups, clip=plan.clip, memory=memory)
+        if self.result.head_start is not None:
+            # The pretrained encoder as it is, under its regression, is the first to beat.
+            self._best_score, _ = self._validate()
+            self._best = [group.master.clone() for group in groups]
         step = self._resume(saved)
         losses: list[float] = list(saved[1]["losses"]) if saved else []
         self._last_saved = time.monotonic()
@@ -344,7 +348,7 @@ class _Run:
                 f"accuracy {found['validation_accuracy']:.1%}"
             )
         else:
-            score = (float(epoch), 0.0)
+            score = (float(epoch + 1), 0.0)
         if score > self._best_score:
             groups = self._adam.groups
             source = self._adam.average if averaged else [group.master for group in groups]

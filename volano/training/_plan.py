@@ -104,5 +104,5 @@ def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainP
 def _epochs(num_rows: int, pretrained: bool) -> int:
     """Fewer passes over more rows: about the same number of steps, within bounds."""
     if pretrained:
-        return max(1, min(5, round(27_000 / max(1, num_rows))))
+        return max(1, min(5, round(36_000 / max(1, num_rows))))
     return max(2, min(20, round(150_000 / max(1, num_rows))))

@@ -133,12 +133,17 @@ class DeployStage:
             theirs = np.load(context.parent("evaluate") / f"baseline_{best}.npy").astype(float)
         ours = scores_by_name(metric, _answer(model, golden), model.task.names, golden.targets)  # type: ignore[attr-defined]
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
-        unit = "of the golden rows" if metric == "accuracy" else "log likelihood per row"
-        effect = (
-            f"{found.effect:+.1%} ({found.low:+.1%} to {found.high:+.1%}) {unit}"
-            if metric == "accuracy"
-            else f"{found.effect:+.4f} ({found.low:+.4f} to {found.high:+.4f}) {unit}"
-        )
+        mine, other_mean = float(ours.mean()), float(theirs.mean())
+        if metric == "accuracy":
+            effect = (
+                f"{mine:.1%} against {other_mean:.1%} on {found.num_rows} golden rows, "
+                f"{found.effect:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
+            )
+        else:
+            effect = (
+                f"log likelihood {mine:.4f} against {other_mean:.4f} on {found.num_rows} golden "
+                f"rows, {found.effect:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+            )
         words = {"promoted": "better than", "rejected": "worse than"}
         comparison = words.get(found.verdict, "not shown to be better than")
         return {
@@ -147,9 +152,9 @@ class DeployStage:
             "reference": reference,
             "metric": metric,
             "judgement": found.as_dict(),
-            "scores": {"candidate": float(ours.mean()), "reference": float(theirs.mean())},
+            "scores": {"candidate": mine, "reference": other_mean},
             "reason": f"{comparison} {reference}: {effect}, p = {found.p_better:.2g}"
-            f" at level {level:.2g}",
+            f" where {level:.2g} is asked for",
         }
 
 

@@ -52,4 +52,11 @@ class GoldenStage:
             )
             write_rows(snapshot, rows, context.out / FILE)
         golden = GoldenRows.open(context.out / FILE)
+        if golden.num_rows < spec.gate.min_rows:
+            # Said before the training, not after it.
+            context.progress.say(
+                f"    only {golden.num_rows} golden rows: fewer than gate.min_rows "
+                f"({spec.gate.min_rows}), so nothing will be promoted by itself; raise split.golden "
+                "or name a table of golden rows in test:"
+            )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
