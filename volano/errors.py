@@ -175,7 +175,8 @@ class RequestError(VolanoError, ValueError):
     """What a client sent cannot be answered.
 
     Args:
-      status: The HTTP status to answer with, 400 to 499.
+      status: The HTTP status to answer with: 400 to 499 where the client is to blame, 503 where it
+        need only come again later.
     """
 
     prefix = "REQUEST"

@@ -14,6 +14,7 @@ import uvicorn
 from volano.errors import WheelError, shorten
 from volano.runtime import Model
 from volano.serving._app import create_app
+from volano.serving._protocol import LimitedProtocol
 from volano.serving._slot import ModelSlot, watch
 from volano.spec import ServeSpec
 from volano.store._log import PredictionLog
@@ -62,7 +63,7 @@ def run(
         )
         config = uvicorn.Config(
             create_app(slot, log=log, serve=serve, name=name),
-            http="httptools",
+            http=LimitedProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
