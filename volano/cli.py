@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 import volano
-from volano.errors import VolanoError, WheelError
+from volano.errors import VolanoError, WheelError, shorten
 
 if TYPE_CHECKING:
     from volano.wheel import Turn, Wheel
@@ -35,6 +36,9 @@ app.add_typer(bundle_app, name="bundle")
 Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HERE = Path()
+
+MOST_TURNS = 2**31 - 1
+"""The largest number that every store can look for."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -159,8 +163,11 @@ def _show_turn(made: Turn) -> None:
                 f"{candidate['p50_ms']:.1f} ms a row"
             )
     print(f"  {record['seconds']:.0f} s; report: {made.report}")
+    scores = record["gate"]["scores"] or {}
     if made.verdict == "promoted":
         print("next: volano serve")
+    elif scores and scores["candidate"] < scores["reference"]:
+        print("next: more or better rows; 'volano check' says what is wrong with those there are")
     else:
         print(f"next: volano promote {made.number}   (ships it all the same)")
 
@@ -168,20 +175,21 @@ def _show_turn(made: Turn) -> None:
 @app.command()
 def predict(
     table: Annotated[str, typer.Argument(help="Rows to answer.")],
-    output: Annotated[Path | None, typer.Option("-o", help="CSV, TSV or JSONL file.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle instead of the champion.")] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Answer the rows of a table."""
     from volano.data import resolve
-    from volano.wheel import answer_table, progress_for
+    from volano.wheel import answer_table, check_output, progress_for
 
     if as_json and output is None:
         raise WheelError(
             30, "--json and the answers both want stdout", fix="volano predict TABLE -o FILE --json"
         )
     files = resolve([table], root=Path.cwd())
+    check_output(output, files)
     progress = progress_for()
     if bundle is not None:
         model = volano.load(bundle)
@@ -213,7 +221,9 @@ def predict(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 takes any free one.")
+    ] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle, without a wheel.")] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
@@ -231,12 +241,12 @@ def serve(
 
     if bundle is not None:
         from volano.serving import open_model, run
-        from volano.spec import ServeSpec
+        from volano.spec import ServeSpec, changed_serve
 
         model = open_model(bundle)
         run(
             model,
-            serve=ServeSpec().model_copy(update=changes),
+            serve=changed_serve(ServeSpec(), **changes),
             name=str(model.manifest["name"]),
             announce=announce,
         )
@@ -285,33 +295,27 @@ def feedback_import(
 
 @feedback_app.command("export")
 def feedback_export(
-    output: Annotated[Path | None, typer.Option("-o", help="CSV or JSONL file.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write the corrections that hold."""
-    from volano.wheel import export_feedback, open_output
+    from volano.wheel import export_feedback
 
-    json_lines = output is not None and output.suffix in (".jsonl", ".ndjson")
+    if as_json and output is None:
+        raise WheelError(
+            30, "--json and the rows both want stdout", fix="volano feedback export -o FILE"
+        )
     with _wheel(folder) as wheel:
-        if as_json and output is None:
-            raise WheelError(
-                30, "--json and the rows both want stdout", fix="volano feedback export -o FILE"
-            )
-        with open_output(output) as stream:
-            rows = export_feedback(
-                wheel.log,
-                stream,
-                inputs=list(wheel.spec.inputs),
-                target=wheel.spec.target_name,
-                json_lines=json_lines,
-            )
+        rows = export_feedback(
+            wheel.log, output, inputs=list(wheel.spec.inputs), target=wheel.spec.target_name
+        )
     _result({"rows": rows, "output": str(output)}, as_json, lambda: _say(f"{rows} corrections"))
 
 
 @app.command()
 def queue(
-    limit: Annotated[int, typer.Option(help="Rows at the most.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Rows at the most.")] = 20,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -362,7 +366,7 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="TURN", help="The turn's number.")],
+    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -374,7 +378,7 @@ def show(
 
 @app.command()
 def promote(
-    number: Annotated[int, typer.Argument(metavar="TURN", help="The turn's number.")],
+    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -431,28 +435,65 @@ def bundle_verify(
 
 
 def main() -> NoReturn:
-    """Run the command line; every expected error becomes a message and an exit status of 1."""
+    """Run the command line; every expected error becomes a message and an exit status of 1.
+
+    A wrong use of the command line itself has the status 2.
+    """
     as_json = "--json" in sys.argv
+    # Typer brings its own copy of click from some version on: its errors are known by what they do.
+    command = typer.main.get_command(app)
     try:
-        app(standalone_mode=True)
+        status = command.main(prog_name="volano", standalone_mode=False)
+        sys.stdout.flush()
     except VolanoError as error:
         _fail(error, as_json)
-    except SystemExit as stopped:
-        # typer turns Ctrl-C into this status, and says nothing.
-        if stopped.code == INTERRUPTED:
-            _say("\nstopped; the same command goes on from what was finished")
-        raise
-    except KeyboardInterrupt:
-        _say("\nstopped")
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        _leave_quietly()
+    except SystemExit as stopped:
+        # typer makes a status of 1 of a reader that has gone.
+        if isinstance(stopped.__context__, BrokenPipeError):
+            _leave_quietly()
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        _say("\nstopped; the same command goes on from what was finished")
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        _fail(_of_the_system(error), as_json)
+    except Exception as error:
+        if not (hasattr(error, "exit_code") and hasattr(error, "format_message")):
+            raise
+        _misused(error, as_json)
+    if status == INTERRUPTED:
+        _say("\nstopped; the same command goes on from what was finished")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave_quietly() -> NoReturn:
+    # The reader has gone: what is still in the buffer must not fail when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(0)
+
+
+def _misused(error: Any, as_json: bool) -> NoReturn:
+    if as_json:
+        what = error.format_message().strip().splitlines()
+        print(json.dumps({"error": {"what": what[0] if what else "no command"}}), flush=True)
+    error.show()
+    sys.exit(error.exit_code)
+
+
+def _of_the_system(error: OSError) -> WheelError:
+    places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return WheelError(
+        99,
+        f"the system refuses this ({error.strerror or error})",
+        where=" -> ".join(shorten(name, 120) for name in places) or None,
+        expected="files and folders that this user may read and write",
+    )
 
 
 def _fail(error: VolanoError, as_json: bool) -> NoReturn:
     if as_json:
-        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False), flush=True)
-    _say(str(error))
+        print(json.dumps({"error": error.as_dict()}, ensure_ascii=True), flush=True)
+    _say(str(error).encode("utf-8", "backslashreplace").decode())
     sys.exit(1)

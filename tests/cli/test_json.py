@@ -180,5 +180,64 @@ def test_nothing_serves_yet(tmp_path: Path, tiny_reviews: Path, run: Any) -> Non
 def test_wrong_usage_is_not_an_answer(words: tuple[str, ...], run: Any) -> None:
     done = run(*words, "--json")
     assert done.status == 2
-    assert done.out == ""
+    assert done.json["error"]["what"]
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serve", "--port", 99999),
+        ("serve", "--port", -1),
+        ("serve", "--bundle", "x.volano", "--port", 99999),
+        ("queue", "--limit", -1),
+        ("show", "9" * 20),
+        ("promote", "9" * 20),
+    ],
+    ids=lambda words: " ".join(map(str, words)),
+)
+def test_a_number_that_cannot_be(words: tuple[object, ...], tmp_path: Path, run: Any) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.status == 2
+    assert "Invalid value" in done.err
+    assert done.out == ""
+
+
+LONG = "a" * 5000
+NO_FILES: list[tuple[str, str, tuple[object, ...]]] = [
+    ("DATA-005", LONG, ("check",)),
+    ("DATA-001", "rows.csv", ("init", "")),
+    ("DATA-005", "rows.csv", ("init", LONG)),
+    ("WHEEL-022", "rows.csv", ("init", "rows.csv", "-C", "rows.csv")),
+    ("WHEEL-021", "rows.csv", ("check",)),
+    ("WHEEL-021", "rows.csv", ("history",)),
+]
+
+
+@pytest.mark.parametrize(("code", "data", "words"), NO_FILES)
+def test_paths_that_cannot_be(
+    code: str, data: str, words: tuple[object, ...], tmp_path: Path, run: Any
+) -> None:
+    (tmp_path / "rows.csv").write_text("text,y\na,b\nc,d\n", encoding="utf-8")
+    if words[0] != "init":
+        spec = f"name: a\ndata: {data}\ninputs: {{text: text}}\ntarget: {{y: category}}\n"
+        (tmp_path / "volano.yaml").write_text(spec, encoding="utf-8")
+    if code == "WHEEL-021":
+        (tmp_path / ".volano").write_text("mine", encoding="utf-8")
+    done = run(*words, "--json", cwd=tmp_path)
+    assert done.status == 1, done.err
+    assert done.json["error"]["code"] == code
+    assert "Traceback" not in done.err
+
+
+def test_an_error_of_the_system_is_one_message(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "somewhere")
+
+    monkeypatch.setattr("volano.wheel.init_wheel", broken)
+    done = run("init", "rows.csv", "--json", cwd=tmp_path)
+    assert (done.status, done.json["error"]["code"]) == (1, "WHEEL-099")
+    assert "Input/output error" in done.err
+    assert "somewhere" in done.err

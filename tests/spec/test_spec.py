@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from volano.columns import column_options, column_uses
 from volano.errors import SpecError, SpecErrors
-from volano.spec import CompressSpec, Spec, digest, load_spec, parse_spec
+from volano.spec import CompressSpec, ServeSpec, Spec, changed_serve, digest, load_spec, parse_spec
 
 GOOD = "name: a\ndata: a.csv\ninputs: {text: text}\ntarget: {label: category}\n"
 
@@ -62,7 +62,7 @@ WRONG = {
     "empty name": (GOOD.replace("name: a", "name: ''"), "SPEC-012", 1, "name is ''"),
     "name is a number": (GOOD.replace("name: a", "name: 5"), "SPEC-011", 1, "text"),
     "no data": (GOOD.replace("data: a.csv\n", ""), "SPEC-013", 1, "data: reviews.csv"),
-    "empty data": (GOOD.replace("a.csv", "[]"), "SPEC-012", 2, "data is ()"),
+    "empty data": (GOOD.replace("a.csv", "[]"), "SPEC-012", 2, "data is []"),
     "no inputs": (GOOD.replace("{text: text}", "{}"), "SPEC-012", 3, "inputs"),
     "two targets": (
         GOOD.replace("{label: category}", "{a: category, b: category}"),
@@ -121,7 +121,16 @@ WRONG = {
     "list": ("- a\n- b\n", "SPEC-003", None, "not a mapping"),
     "empty": ("", "SPEC-003", None, "the spec is empty"),
     "only comments": ("# nothing\n", "SPEC-003", None, "the spec is empty"),
-    "bad date": (GOOD + "split: {seed: 2024-13-45}\n", "SPEC-002", 5, "cannot be read"),
+    "bad date": (GOOD + "split: {seed: 2024-13-45}\n", "SPEC-011", 5, "a whole number"),
+    "date": (GOOD + "split: {seed: 2024-01-05}\n", "SPEC-011", 5, "seed is '2024-01-05'"),
+    "empty path": (GOOD.replace("a.csv", "''"), "SPEC-012", 2, "a path, or a list of paths"),
+    "blank path": (GOOD.replace("a.csv", "[a.csv, ' ']"), "SPEC-012", 2, "data.1 is ' '"),
+    "empty test": (GOOD + "test: ''\n", "SPEC-012", 5, "a path, or a list of paths"),
+    "data is a number": (GOOD.replace("a.csv", "5"), "SPEC-011", 2, "a path, or a list of paths"),
+    "null": (GOOD + "gate: {alpha: }\n", "SPEC-011", 5, "gate.alpha is empty"),
+    "half a character": (GOOD.replace("text:", '"\\ud800":'), "SPEC-002", 3, "half a character"),
+    "half a value": (GOOD.replace("a.csv", '"\\udfff.csv"'), "SPEC-002", 2, "half a character"),
+    "exponent for a whole number": (GOOD + "train: {epochs: 1e-1}\n", "SPEC-012", 5, "epochs"),
     "tag": (GOOD + "split: {seed: !!bool perhaps}\n", "SPEC-002", 5, "cannot be read"),
     "object tag": (GOOD + "name2: !!python/object:os.system x\n", "SPEC-002", 5, "cannot be read"),
     "refers to itself": ("name: &a [*a]\n", "SPEC-002", None, "refers to itself"),
@@ -185,6 +194,38 @@ def test_sizes(text: str, wanted: int) -> None:
 )
 def test_durations(text: str, wanted: float) -> None:
     assert parse(GOOD + f"serve: {{max_wait_ms: {text}}}\n").serve.max_wait_ms == wanted
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_messages_speak_of_the_file(case: str) -> None:
+    """Not of the library that checks it, and not of Python."""
+    for error in wrong(WRONG[case][0]):
+        for word in ("Dictionary", "Tuple", "String should", "datetime", "None", "validation"):
+            assert word not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("1e-4", 1e-4), ("5E-1", 0.5), (".5", 0.5), ("1.5e-3", 1.5e-3), ("1e0", 1)]
+)
+def test_numbers_with_an_exponent(text: str, wanted: float) -> None:
+    assert parse(GOOD + f"train: {{learning_rate: {text}}}\n").train.learning_rate == wanted
+
+
+def test_whole_numbers_with_an_exponent() -> None:
+    spec = parse(GOOD + "train: {epochs: 1e2}\nserve: {max_request_bytes: 1E6}\n")
+    assert (spec.train.epochs, spec.serve.max_request_bytes) == (100, 1_000_000)
+
+
+def test_dates_and_quoted_numbers_are_names() -> None:
+    assert parse(GOOD.replace("name: a", "name: 2024-01-05")).name == "2024-01-05"
+    assert parse(GOOD.replace("name: a", "name: '1e5'")).name == "1e5"
+
+
+@pytest.mark.parametrize("changes", [{"port": 99999}, {"port": -1}, {"host": 5}, {"prot": 80}])
+def test_changes_of_serve_are_checked(changes: dict[str, object]) -> None:
+    with pytest.raises(SpecErrors, match="serve"):
+        changed_serve(ServeSpec(), **changes)
+    assert changed_serve(ServeSpec(), port=0).port == 0
 
 
 @pytest.mark.parametrize("word", ["off", "'off'", '"off"'])

@@ -115,12 +115,30 @@ def _resolve_one(
             expected="a path, a folder, a glob, or a pypi: address",
             fix=f"curl -LO {address}",
         )
-    path = root / Path(address).expanduser()
+    if not address.strip():
+        raise DataError(
+            1,
+            "the path is empty",
+            where=str(root),
+            expected="a file, a folder or a glob ('.' for all of the folder)",
+        )
+    try:
+        path = root / Path(address).expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        # Such as a name that is too long, or a home folder of nobody.
+        what = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            5,
+            f"the file cannot be read ({what})",
+            where=shorten(address, 120),
+            expected="the path of a file, a folder or a glob",
+        ) from None
 
     def name_of(file: Path) -> str:
         return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
 
-    if path.exists():
+    if is_there:
         yield from _below(path, name_of, address)
     elif glob.has_magic(address):
         yield from _globbed(path, name_of, address, root)

@@ -6,11 +6,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 from volano.export._bundle import describe_bundle, export_bundle, write_bundle
+from volano.export._output import output_place, written
 
 if TYPE_CHECKING:
     from volano.export._onnx import graph_of
 
-__all__ = ["describe_bundle", "export_bundle", "graph_of", "write_bundle"]
+__all__ = [
+    "describe_bundle",
+    "export_bundle",
+    "graph_of",
+    "output_place",
+    "write_bundle",
+    "written",
+]
 
 
 def __getattr__(name: str) -> object:

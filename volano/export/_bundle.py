@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from volano.columns import FittedColumn, column_kind
+from volano.export._output import output_place, written
 from volano.runtime import FORMAT, MANIFEST, BundleFiles, seal
-from volano.store import disk_errors, file_digest
+from volano.store import file_digest
 from volano.tasks import Task
 
 __all__ = ["describe_bundle", "export_bundle", "write_bundle"]
@@ -103,31 +103,38 @@ def export_bundle(folder: Path, target: Path, *, name: str | None = None) -> int
 
     Args:
       folder: The bundle.
-      target: The file; one that is there is replaced at the end, in one step.
+      target: The file; one that is there is replaced at the end, in one step. A link is followed,
+        a device or pipe written as it is.
       name: What to call it from now on; None keeps its name.
     Returns:
-      The file's size in bytes.
+      The file's size in bytes; 0 for a device or pipe.
+    Raises:
+      WheelError: No file can be written there (WHEEL-040).
     """
+    output_place(target)
     files = BundleFiles(folder)
     files.verify()
     named = {**files.manifest, "name": name} if name else files.manifest
     manifest = _manifest_text(named).encode()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-                for place in [MANIFEST, *sorted(files.manifest["files"])]:
-                    entry = zipfile.ZipInfo(place, _ZIP_TIME)
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    entry.external_attr = 0o644 << 16
-                    with archive.open(entry, "w") as sink:
-                        if place == MANIFEST:
-                            sink.write(manifest)
-                            continue
-                        with (folder / place).open("rb") as source:
-                            shutil.copyfileobj(source, sink, 1 << 20)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+    with written(target) as place, place.open("wb") as stream:
+        # /dev/null says that it can seek and always stands at 0.
+        archived: Any = stream if place.is_file() else _Forwards(stream)
+        with zipfile.ZipFile(archived, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for member in [MANIFEST, *sorted(files.manifest["files"])]:
+                entry = zipfile.ZipInfo(member, _ZIP_TIME)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                with archive.open(entry, "w") as sink:
+                    if member == MANIFEST:
+                        sink.write(manifest)
+                        continue
+                    with (folder / member).open("rb") as source:
+                        shutil.copyfileobj(source, sink, 1 << 20)
     return target.stat().st_size
+
+
+class _Forwards:
+    """A stream that only goes on, which zipfile then writes without looking back."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.write, self.flush = stream.write, stream.flush

@@ -1,6 +1,6 @@
 """What the user declares: typed, strict, and hashed without what cannot change a result."""
 
-from volano.spec._load import ColumnOptions, digest, load_spec, parse_spec
+from volano.spec._load import ColumnOptions, changed_serve, digest, load_spec, parse_spec
 from volano.spec._model import (
     CleanSpec,
     ColumnSpec,
@@ -22,6 +22,7 @@ __all__ = [
     "Spec",
     "SplitSpec",
     "TrainSpec",
+    "changed_serve",
     "digest",
     "load_spec",
     "parse_spec",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from volano.errors import SpecError
+from volano.errors import SpecError, shorten
 
 __all__ = ["Document", "Key", "read_document"]
 
@@ -108,6 +109,23 @@ def _too_deep(source: str) -> SpecError:
     )
 
 
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+
+
+def _is_text(value: str) -> bool:
+    # An escape such as "\ud800" is half a character: no file, store or hash can hold it.
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _no_text(where: str, value: str) -> SpecError:
+    return SpecError(
+        2,
+        f"a value cannot be read ({shorten(value)} holds half a character)",
+        where=where,
+        expected="plain text",
+    )
+
+
 def _convert(
     node: yaml.Node, path: Key, lines: dict[Key, int], errors: list[SpecError], source: str
 ) -> Any:
@@ -120,6 +138,9 @@ def _convert(
             # Keys are names: `on: text` means a column called "on", not the value true.
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             line = key_node.start_mark.line + 1
+            if not _is_text(key):
+                errors.append(_no_text(f"{source}:{line}", key))
+                continue
             if key in mapping:
                 errors.append(
                     SpecError(
@@ -138,6 +159,16 @@ def _convert(
             _convert(child, (*path, index), lines, errors, source)
             for index, child in enumerate(node.value)
         ]
+    if not _is_text(node.value):
+        errors.append(_no_text(f"{source}:{node.start_mark.line + 1}", node.value))
+        return None
+    # YAML 1.2 reads 1e-4 as a number, PyYAML (1.1) as text; dates are text where nothing asks
+    # for a date.
+    if node.tag.endswith(":timestamp"):
+        return str(node.value)
+    if node.style is None and _EXPONENT.fullmatch(node.value):
+        number = float(node.value)
+        return int(number) if number.is_integer() else number
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
     # Explicit tags, as in `!!bool perhaps`, make PyYAML fail in ways of every kind.

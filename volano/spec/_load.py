@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from volano.errors import SpecError, SpecErrors, nearest, shorten
 from volano.spec._document import Document, Key, parse_document, read_document
-from volano.spec._model import CompressSpec, Spec
+from volano.spec._model import CompressSpec, ServeSpec, Spec
 
-__all__ = ["ColumnOptions", "digest", "load_spec", "parse_spec"]
+__all__ = ["ColumnOptions", "changed_serve", "digest", "load_spec", "parse_spec"]
 
 ColumnOptions = Callable[[str], type[BaseModel] | None]
 """Column type -> the model of its options, or None when there is no such type."""
@@ -76,6 +76,19 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def changed_serve(serve: ServeSpec, **changes: Any) -> ServeSpec:
+    """A ``serve`` section with some of its values replaced, checked as the spec's are.
+
+    Raises:
+      SpecErrors: A change is not one that the spec could hold.
+    """
+    try:
+        return ServeSpec.model_validate({**serve.model_dump(), **changes})
+    except ValidationError as error:
+        document = Document("serve", {})
+        raise SpecErrors(list(_translate(document, error, ServeSpec, ("serve",)))) from None
+
+
 def _build(
     document: Document,
     column_options: ColumnOptions,
@@ -91,6 +104,7 @@ def _build(
             raw[name] = tuple(raw[name])
         elif name == "test" and raw.get(name) is None:
             raw.pop(name, None)
+        errors.extend(_empty_paths(document, name))
     for section in ("inputs", "target"):
         columns = raw.get(section)
         if isinstance(columns, dict):
@@ -136,7 +150,7 @@ def _column(
         errors.append(
             SpecError(
                 14,
-                f"the column {name!r} has no type, only {shorten(value)}",
+                f"the column {name!r} has no type: it is {_shown(value)}",
                 where=document.where(key),
                 expected="a column type: " + ", ".join(sorted(column_types)),
                 fix=f"{name}: {{type: text}}",
@@ -177,6 +191,21 @@ def _column(
         errors.extend(_translate(document, error, model, key))
         return {"type": kind, "options": {}}
     return {"type": kind, "options": checked.model_dump(mode="json")}
+
+
+def _empty_paths(document: Document, name: str) -> Iterator[SpecError]:
+    """An empty path would stand for the whole folder of the wheel."""
+    value = document.values.get(name)
+    items = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+    for place, item in items:
+        if isinstance(item, str) and not item.strip():
+            yield SpecError(
+                12,
+                f"{name if place is None else f'{name}.{place}'} is {shorten(item)}",
+                where=document.where((name,) if place is None else (name, place)),
+                expected="a path, or a list of paths",
+                fix=f"{name}: reviews.csv",
+            )
 
 
 def _passes(
@@ -295,9 +324,7 @@ def _translate(
                 if item["type"] == "literal_error":
                     wanted.append(item["ctx"]["expected"].replace("'", ""))
                 else:
-                    wanted.append(
-                        _EXPECTED.get(item["type"], item["msg"].removeprefix("Input should be "))
-                    )
+                    wanted.append(_expected(item, key))
             wrong_type = all(item["type"].endswith(("_type", "from_float")) for item in items)
             choices = [
                 choice.strip()
@@ -310,13 +337,38 @@ def _translate(
             ]
             yield SpecError(
                 11 if wrong_type else 12,
-                f"{name} is {shorten(first['input'])}",
+                f"{name} is {_shown(first['input'])}",
                 where=place,
                 expected=" or ".join(dict.fromkeys(wanted)),
                 nearest=nearest(first["input"], choices)
                 if isinstance(first["input"], str)
                 else None,
             )
+
+
+def _expected(item: Any, key: Key) -> str:
+    """What pydantic wanted, in the words of the file."""
+    if key in (("data",), ("test",)):
+        return "a path, or a list of paths"
+    if item["type"] in ("too_short", "too_long"):
+        if key == ("target",):
+            return "one column"
+        context = item["ctx"]
+        if item["type"] == "too_short":
+            return f"at least {context['min_length']} of them"
+        return f"at most {context['max_length']} of them"
+    if item["type"] == "string_too_short":
+        return "text that is not empty"
+    return _EXPECTED.get(item["type"], item["msg"].removeprefix("Input should be "))
+
+
+def _shown(value: object) -> str:
+    """A value as the file has it, where Python would show something else."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return shorten(list(value) if isinstance(value, tuple) else value)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,6 +1,6 @@
 """Turning: the plan of stages, what is cached, and the wheel as one object."""
 
-from volano.wheel._answers import AnswerSummary, answer_table, open_output
+from volano.wheel._answers import AnswerSummary, answer_table, check_output
 from volano.wheel._corrections import ImportSummary, export_feedback, import_feedback
 from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
@@ -21,9 +21,9 @@ __all__ = [
     "Turn",
     "Wheel",
     "answer_table",
+    "check_output",
     "export_feedback",
     "import_feedback",
     "init_wheel",
-    "open_output",
     "progress_for",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
+import io
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
-from volano.errors import DataError, nearest
+from volano.errors import DataError, WheelError, nearest, shorten
+from volano.export import output_place, written
 from volano.runtime import Model, Prediction
-from volano.store import disk_errors
 
-__all__ = ["AnswerSummary", "answer_table", "open_output"]
+__all__ = ["AnswerSummary", "answer_table", "check_output", "open_output", "row_writer"]
+
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv"}
+"""Extension -> format of an output; each also with .gz behind it."""
 
 BATCH_ROWS = 512
 
@@ -56,14 +60,16 @@ def answer_table(
 
     Args:
       files: The table.
-      output: A ``.csv``, ``.tsv`` or ``.jsonl`` file, replaced in one step at the end; None for
-        CSV on stdout.
+      output: A ``.csv``, ``.tsv`` or ``.jsonl`` file, or one of these with ``.gz``, replaced in one
+        step at the end; None for CSV on stdout.
       model: Says which columns it needs and what it predicts.
       predict: Answers rows.
       step: Told how far the work is.
     Raises:
       DataError: A column that the model needs is missing (DATA-520).
+      WheelError: The output cannot be written, or is the table itself (WHEEL-040, 041, 042).
     """
+    check_output(output, files)
     columns = list(sample(files, 1).columns)
     missing = [name for name in model.inputs if name not in columns]
     if missing:
@@ -77,18 +83,24 @@ def answer_table(
         )
     target = model.target.name
     added = [f"{target}_predicted", f"{target}_probability", "prediction_id"]
+    replaced = [name for name in columns if name in added]
     columns = [name for name in columns if name not in added]
     summary = AnswerSummary()
     report = ReadReport()
     total = sum(file.size_bytes for file in files)
     with open_output(output) as stream:
-        write = _writer(stream, output, [*columns, *added])
+        write = row_writer(stream, output, [*columns, *added])
         rows = read_rows(files, report=report)
         for batch in _batched(rows):
             _answer_batch(batch, columns, added, list(model.inputs), predict, write, summary)
             step("predicting", min(report.size_bytes, total - 1), total)
     step("predicting", total, total)
     summary.notes = list(report.notes)
+    if replaced:
+        summary.notes.append(
+            f"the table's own column{'s' if len(replaced) > 1 else ''} {', '.join(replaced)} "
+            "gave way to the answers; rename what is to be kept"
+        )
     return summary
 
 
@@ -124,35 +136,85 @@ def _batched(rows: Iterator[Row | BrokenRow]) -> Iterator[list[Row | BrokenRow]]
         yield batch
 
 
-def _writer(
-    stream: TextIO, output: Path | None, columns: list[str]
-) -> Callable[[dict[str, Any]], None]:
-    suffix = output.suffix.lower() if output else ".csv"
-    if suffix in (".jsonl", ".ndjson"):
-
-        def write_json(values: dict[str, Any]) -> None:
-            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
-
-        return write_json
+def row_writer(
+    stream: TextIO, output: Path | None, columns: Sequence[str]
+) -> Callable[[Mapping[str, Any]], object]:
+    """Writes rows in the form that the output's name asks for; stdout and devices get CSV."""
+    form = _format(output)
+    if form == "jsonl":
+        return lambda values: stream.write(json.dumps(values, ensure_ascii=False) + "\n")
     table = csv.DictWriter(
-        stream, columns, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n"
+        stream, columns, delimiter="\t" if form == "tsv" else ",", lineterminator="\n"
     )
     table.writeheader()
     return table.writerow
 
 
+def _format(output: Path | None) -> str | None:
+    if output is None:
+        return "csv"
+    name = output.name.lower().removesuffix(".gz")
+    return FORMATS.get(Path(name).suffix)
+
+
+def check_output(output: Path | None, files: Sequence[SourceFile] = ()) -> None:
+    """Refuse an output that cannot be, before any work is done for it.
+
+    Args:
+      output: Where to; None for stdout.
+      files: What is read meanwhile, and so must not be replaced.
+    Raises:
+      WheelError: It is a folder, or no file can be there (WHEEL-040); it is one of the files that
+        are read (041); its extension is not one that is written (042).
+    """
+    if output is None:
+        return
+    place = output_place(output)
+    if place.exists() and not place.is_file():
+        return
+    for file in files:
+        if place.exists() and place.samefile(file.path):
+            raise WheelError(
+                41,
+                "the answers would replace the rows that they are for",
+                where=str(output),
+                expected="another file than the table that is read",
+                fix=f"-o {place.stem.split('.')[0]}-answers{''.join(place.suffixes)}",
+            )
+    if _format(output) is None:
+        extension = output.suffix
+        raise WheelError(
+            42,
+            f"the extension {shorten(extension)} is not one that Volano writes"
+            if extension
+            else f"the file name {shorten(output.name)} has no extension",
+            where=str(output),
+            expected="one of " + ", ".join(FORMATS) + ", each also with .gz",
+            nearest=nearest(extension, FORMATS) if extension else None,
+            fix=f"-o {output.name.split('.')[0] or 'answers'}.csv",
+        )
+
+
 @contextlib.contextmanager
 def open_output(output: Path | None) -> Iterator[TextIO]:
-    """The output, which takes its name only when it is whole."""
+    """The output, which takes its name only when it is whole.
+
+    Raises:
+      WheelError: As `check_output`.
+    """
     if output is None:
         yield sys.stdout
         return
-    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
-    with disk_errors(output):
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8", newline="") as stream:
+    check_output(output)
+    with written(output) as place:
+        if place.exists() or output.suffix.lower() != ".gz":
+            with place.open("w", encoding="utf-8", newline="") as stream:
                 yield stream
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
+            return
+        # Without a name and a time, so that the same answers give the same file.
+        with (
+            place.open("wb") as binary,
+            gzip.GzipFile("", "wb", fileobj=binary, mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8", newline="") as stream,
+        ):
+            yield stream

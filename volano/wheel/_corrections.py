@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 from volano.data import BrokenRow, SourceFile, read_rows, sample
 from volano.errors import DataError
 from volano.store import Correction, PredictionLog
+from volano.wheel._answers import open_output, row_writer
 
 __all__ = ["ImportSummary", "export_feedback", "import_feedback"]
 
@@ -114,22 +114,24 @@ def import_feedback(
 
 
 def export_feedback(
-    log: PredictionLog, stream: TextIO, *, inputs: Sequence[str], target: str, json_lines: bool
+    log: PredictionLog, output: Path | None, *, inputs: Sequence[str], target: str
 ) -> int:
-    """Write the feedback that holds: inputs, value, prediction, who and when; returns its rows."""
-    columns = [*inputs, target, "prediction_id", "who", "at"]
-    rows = _exported(log, inputs, target)
+    """Write the feedback that holds: inputs, value, prediction, who and when; returns its rows.
+
+    Args:
+      log: Where it is.
+      output: As of `answer_table`.
+      inputs: The input columns.
+      target: The target column.
+    Raises:
+      WheelError: The output cannot be written (WHEEL-040, 042).
+    """
     count = 0
-    if json_lines:
-        for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with open_output(output) as stream:
+        write = row_writer(stream, output, [*inputs, target, "prediction_id", "who", "at"])
+        for row in _exported(log, inputs, target):
+            write(row)
             count += 1
-        return count
-    table = csv.DictWriter(stream, columns, lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow(row)
-        count += 1
     return count
 
 

@@ -60,8 +60,16 @@ def init_wheel(
     Raises:
       DataError: The target is not a column (DATA-510), or none looks like it (511), or no column is
         left to learn from (512).
-      WheelError: There is a spec already (WHEEL-020).
+      WheelError: There is a spec already (WHEEL-020), or the folder is a file (022).
     """
+    if root.exists() and not root.is_dir():
+        raise WheelError(
+            22,
+            "this is a file, and a wheel is a folder",
+            where=str(root),
+            expected="a folder, or a name that is free",
+            fix="volano init ... -C ANOTHER_FOLDER",
+        )
     path = root / SPEC_FILE
     if path.exists() and not force:
         raise WheelError(

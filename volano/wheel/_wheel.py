@@ -15,7 +15,7 @@ from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
 from volano.errors import StoreError, VolanoError, WheelError
 from volano.runtime import Model, Prediction
-from volano.spec import Spec, load_spec
+from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
@@ -84,7 +84,20 @@ class Wheel:
 
     @cached_property
     def store(self) -> Store:
-        """The wheel's store, opened when first asked for."""
+        """The wheel's store, opened when first asked for.
+
+        Raises:
+          WheelError: Something else has the name of its folder (WHEEL-021).
+        """
+        folder = self.root / STORE_FOLDER
+        if folder.exists() and not folder.is_dir():
+            raise WheelError(
+                21,
+                "this is a file, and the store's folder must be here",
+                where=str(folder),
+                expected="a folder, or nothing",
+                fix=f"mv {folder} {folder}.old",
+            )
         return Store(self.root / STORE_FOLDER, self.spec.store)
 
     @property
@@ -417,10 +430,12 @@ class Wheel:
         Args:
           announce: Told the address once it is ready.
           changes: Fields of the spec's ``serve`` section to use instead, such as ``port``.
+        Raises:
+          SpecErrors: A change is not one that the spec could hold.
         """
         from volano.serving import open_model, run
 
-        settings = self.spec.serve.model_copy(update=changes)
+        settings = changed_serve(self.spec.serve, **changes)
         seen: dict[str, str] = {}
 
         def newest() -> tuple[str, Path] | None:
