@@ -89,7 +89,9 @@ def metrics(evidence: Evidence) -> Section:
     golden = int(number(evidence.gate.get("golden_rows")) or 0)
     lead = (
         f"On {plural(golden, 'golden row')}. The interval is where the truth lies 95 times of 100; "
-        "fewer rows make it wider. Validation rows steered the training, so their numbers flatter."
+        "fewer rows make it wider. Validation rows steered the training, which makes their "
+        "numbers kinder; golden rows that Volano chose itself leave out rows whose labels "
+        "conflict, which does the same to theirs."
         if golden
         else "There are no golden rows: only validation rows, which steered training, say anything."
     )
