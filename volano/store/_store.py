@@ -344,6 +344,23 @@ class Store:
             )
         return Artifact(digest, row.kind, place)
 
+    def verify(self, digest: str) -> bool:
+        """Whether an artifact is there with every byte as it was written."""
+        place = self._place(digest)
+        try:
+            return place.is_dir() and folder_digest(place)[0] == digest
+        except OSError:
+            return False
+
+    def discard(self, digest: str) -> None:
+        """Remove an artifact's folder, in one step; the run that made it is no longer finished."""
+        place = self._place(digest)
+        doomed = place.with_name(f".new-{uuid.uuid4().hex}")
+        with disk_errors(place):
+            if place.exists():
+                place.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
     def finished(self, key: str) -> Run | None:
         """The run with this key, if it has finished and its artifact is still there and whole."""
         query = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
-from volano.errors import StoreError, VolanoError, WheelError
+from volano.errors import BundleError, StoreError, VolanoError, WheelError
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store
@@ -131,6 +132,7 @@ class Wheel:
         started = time.perf_counter()
         with self.store.turning():
             runs: dict[str, Run] = {}
+            self._discard_damaged()
             # An encoder that is not there is said before any data is read.
             stages.PrepareStage().ingredients(self._setting, {})
             self._run(stages.FeedbackStage(), runs)
@@ -211,6 +213,24 @@ class Wheel:
                     "volano init DATA -C ANOTHER_FOLDER",
                 )
         return golden
+
+    def _discard_damaged(self) -> None:
+        """Look at every byte of what serves, and drop what is damaged, so that it is made again.
+
+        The golden rows stay, whatever they hold: nothing but a backup could replace them.
+        """
+        champion = self.store.champion()
+        digests = [champion.artifact.digest] if champion else []
+        golden = self.store.golden()
+        while digests:
+            digest = digests.pop()
+            if digest == golden or self.store.verify(digest):
+                continue
+            self.store.discard(digest)
+            run = self.store.run_of(digest)
+            if run is not None:
+                self.progress.say(f"    what {run.stage} made is damaged or missing")
+                digests += run.lineage["parents"].values()
 
     def _restore(self, digest: str) -> Run:
         """The run that made an artifact; where the artifact was lost, it is made again.
@@ -389,6 +409,21 @@ class Wheel:
             fix=f"volano promote {last['turn']}" if last else "volano turn",
         )
 
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Say what to do when the champion's bundle is damaged: no other one can be exported."""
+        try:
+            yield
+        except BundleError as error:
+            champion = self.champion()
+            raise WheelError(
+                32,
+                f"the bundle of turn {champion.turn}, which serves, cannot be used: {error.what}",
+                where=error.where or str(champion.artifact.path),
+                expected=error.expected,
+                fix="volano turn   (it makes the bundle again), or volano rollback",
+            ) from error
+
     @property
     def champion_bundle(self) -> Path:
         """The folder of the bundle that serves.
@@ -401,10 +436,15 @@ class Wheel:
     # Using -------------------------------------------------------------------------------------
 
     def model(self) -> Model:
-        """The champion, ready to answer."""
+        """The champion, ready to answer.
+
+        Raises:
+          WheelError: Its bundle is damaged or missing (WHEEL-032).
+        """
         from volano.runtime import load
 
-        return load(self.champion_bundle)
+        with self._opening():
+            return load(self.champion_bundle)
 
     def predict(
         self, rows: Sequence[Mapping[str, Any]], *, model: Model | None = None
@@ -422,7 +462,8 @@ class Wheel:
         """Pack the champion into one `.volano` file; returns its size in bytes."""
         from volano.export import export_bundle
 
-        return export_bundle(self.champion_bundle, Path(path), name=self.spec.name)
+        with self._opening():
+            return export_bundle(self.champion_bundle, Path(path), name=self.spec.name)
 
     def serve(self, *, announce: Callable[[str], None] = print, **changes: Any) -> None:
         """Serve the champion over HTTP until the process is told to stop.
@@ -452,8 +493,10 @@ class Wheel:
                 files.close()
             return seen[digest], path
 
+        with self._opening():
+            model = open_model(self.champion_bundle)
         run(
-            open_model(self.champion_bundle),
+            model,
             log=self.log,
             serve=settings,
             name=self.spec.name,
