@@ -204,6 +204,8 @@ def main() -> None:
 
 def spread(count: int, most: int) -> list[int]:
     """At most so many numbers from 1 to `count`, the first and the last among them."""
+    if most == 1:
+        return [1 + count // 2]
     if count <= most:
         return list(range(1, count + 1))
     return sorted({1 + round(place * (count - 1) / (most - 1)) for place in range(most)})
