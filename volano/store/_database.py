@@ -22,14 +22,16 @@ SCHEMA_LOCK = 8_641_977
 """Any number that no other program on the same PostgreSQL database locks."""
 
 
-def open_database(address: str) -> sa.Engine:
+def open_database(address: str, *, belongs: Path | None = None) -> sa.Engine:
     """Open the store's database and make its tables where there are none.
 
     Args:
       address: ``sqlite:///FILE`` or ``postgresql://...``.
+      belongs: A folder that is not new, so its database must not be new either.
     Raises:
-      StoreError: It cannot be reached or written (STORE-001), a newer Volano made it (002), or its
-        driver is not installed (003); or the disk is full (010).
+      StoreError: It cannot be reached or written (STORE-001), a newer Volano made it (002), its
+        driver is not installed (003), or it is empty and the folder is not (005); or the disk is
+        full (010).
     """
     try:
         url = sa.make_url(address)
@@ -48,7 +50,7 @@ def open_database(address: str) -> sa.Engine:
             engine = _open_sqlite(url)
         else:
             engine = sa.create_engine(url, pool_pre_ping=True)
-        _prepare(engine, shown)
+        _prepare(engine, shown, belongs)
     except ModuleNotFoundError as error:
         raise StoreError(
             3,
@@ -110,7 +112,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _prepare(engine: sa.Engine, shown: str) -> None:
+def _prepare(engine: sa.Engine, shown: str, belongs: Path | None) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "sqlite":
             # Taken before looking, or two processes would both find no tables and both make them.
@@ -131,5 +133,14 @@ def _prepare(engine: sa.Engine, shown: str) -> None:
                 )
             if found is not None:
                 return
+        if belongs is not None:
+            # A new database would freeze new golden rows, and forget every turn and correction.
+            raise StoreError(
+                5,
+                f"the database is empty, and {belongs} holds what earlier turns made",
+                where=shown,
+                expected="the database of those turns, from where it was or from a backup",
+                fix=f"rm -r {belongs}   (only to start anew: it forgets every turn)",
+            )
         _tables.metadata.create_all(connection)
         connection.execute(_tables.meta.insert().values(key="schema", value=str(SCHEMA)))

@@ -183,7 +183,9 @@ class Store:
             address_here = f"sqlite:///{folder.parent / address.removeprefix('sqlite:///')}"
         else:
             address_here = address
-        self.engine = open_database(address_here)
+        made = [path for path in folder.glob("artifacts/*") if not path.name.startswith(".")]
+        turned = bool(made) or any(folder.glob("turns/*"))
+        self.engine = open_database(address_here, belongs=folder if turned else None)
         if address is not None:
             self._own_database()
 
