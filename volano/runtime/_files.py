@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ LARGEST_MANIFEST_BYTES = 16_000_000
 LARGEST_SMALL_BYTES, LARGEST_RATIO = 100_000_000, 100
 """A `.volano` file unpacks to at most this many bytes, and this many for each byte it has. Weights
 hardly shrink when packed; only what was made to fill a memory shrinks a thousandfold."""
+
+MOST_ENTRIES = 10_000
 
 _ANSWERING = ("format", "inputs", "target", "task", "graph", "files")
 """The keys of a manifest that decide what is answered. The rest describes."""
@@ -53,7 +56,8 @@ class BundleFiles:
     Raises:
       BundleError: There is no bundle (BUNDLE-001), it is not one (002), its format is newer (003),
         the manifest was changed (004) or is not of the right shape (009), a path leaves the bundle
-        (005), a file is missing (006) or was changed (007), or it unpacks to far too much (010).
+        or is a link (005), a file is missing (006) or was changed (007), it unpacks to far too much
+        (010), or the `.volano` file holds what the manifest does not list (012).
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,6 +85,7 @@ class BundleFiles:
         try:
             self._refuse_bomb()
             self.manifest = self._read_manifest()
+            self._refuse_unlisted()
         except BaseException:
             self.close()
             raise
@@ -132,7 +137,27 @@ class BundleFiles:
         """A small file that says it unpacks to a huge one is an attack, or damage."""
         if not self._zip:
             return
-        total = sum(entry.file_size for entry in self._zip.infolist())
+        entries = self._zip.infolist()
+        if len(entries) > MOST_ENTRIES:
+            raise BundleError(
+                10,
+                f"the file unpacks to {len(entries)} files",
+                where=str(self.path),
+                expected=f"at most {MOST_ENTRIES}",
+                fix="do not use this bundle: nobody writes such a file by accident",
+            )
+        for entry in entries:
+            # As it was written: zipfile itself cuts a name at a zero byte.
+            _refuse_outside(entry.orig_filename, self.path)
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise BundleError(
+                    5,
+                    f"{shorten(entry.filename)} is a link or a device, not a file",
+                    where=str(self.path),
+                    expected="files",
+                    fix="do not use this bundle: nobody writes such a file by accident",
+                )
+        total = sum(entry.file_size for entry in entries)
         most = LARGEST_SMALL_BYTES + LARGEST_RATIO * self.path.stat().st_size
         if total > most:
             raise BundleError(
@@ -143,12 +168,32 @@ class BundleFiles:
                 fix="do not use this bundle: nobody writes such a file by accident",
             )
 
+    def _refuse_unlisted(self) -> None:
+        """What the manifest does not list is sealed by nothing, nor is a second file of a name."""
+        if not self._zip:
+            return
+        unlisted = {MANIFEST: 1} | dict.fromkeys(self.manifest["files"], 1)
+        for entry in self._zip.infolist():
+            unlisted[entry.filename] = unlisted.get(entry.filename, 0) - 1
+            if unlisted[entry.filename] < 0:
+                raise BundleError(
+                    12,
+                    f"the file holds {shorten(entry.filename)}, which its manifest does not list "
+                    "or lists once",
+                    where=str(self.path),
+                    expected="the files of the manifest, each once, and nothing else",
+                    fix="export the bundle again",
+                )
+
     def _content(self, name: str, most_bytes: int) -> bytes | None:
         """A file's bytes, and hardly more of them than it should have."""
         try:
             if self._zip:
                 with self._zip.open(name) as stream:
                     return stream.read(most_bytes + 1)
+            # A pipe or a device could be read for ever.
+            if not (self.path / name).is_file():
+                return None
             with (self.path / name).open("rb") as file:
                 return file.read(most_bytes + 1)
         except (KeyError, FileNotFoundError, IsADirectoryError, NotADirectoryError):
