@@ -36,6 +36,13 @@ app.add_typer(bundle_app, name="bundle")
 Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HERE = Path()
+ON_THE_LINE = "give the command the right path"
+
+SHOWN_NAMES = 10
+"""Names of classes that are listed for a person; --json has them all."""
+
+SHOWN_COLUMNS = 50
+"""Columns that `init` lists for a person; --json has them all."""
 
 MOST_TURNS = 2**31 - 1
 """The largest number that every store can look for."""
@@ -101,7 +108,11 @@ def init(
     made = init_wheel(folder, data, target=target, test=test or (), name=name, force=force)
 
     def show() -> None:
-        for line in (*made.reasons, *made.notes):
+        for line in made.reasons[:SHOWN_COLUMNS]:
+            print(f"  {line}")
+        if len(made.reasons) > SHOWN_COLUMNS:
+            print(f"  ... and {len(made.reasons) - SHOWN_COLUMNS} more columns")
+        for line in made.notes:
             print(f"  {line}")
         print(f"wrote {made.path}\nnext: volano check, then volano turn")
 
@@ -116,6 +127,10 @@ def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
     _result(found, as_json, lambda: _show_check(found))
 
 
+def _label(name: str) -> str:
+    return name if len(name) <= 40 and name.isprintable() else shorten(name, 40)
+
+
 def _show_check(found: dict[str, Any]) -> None:
     counts = found["cleaning"]["counts"]
     for name, entry in counts.items():
@@ -127,10 +142,11 @@ def _show_check(found: dict[str, Any]) -> None:
     for note in found["data"]["notes"]:
         print(f"  note: {note}")
     for name, rows in found["cleaning"]["rare_classes"].items():
-        print(f"  rare class: {name!r} has {rows} row{'s' if rows != 1 else ''}")
+        print(f"  rare class: {shorten(name)} has {rows} row{'s' if rows != 1 else ''}")
     labels = sorted(found["labels"].items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} {count:,}" for name, count in labels[:10])
-    print(f"  classes          {len(labels):>9,} ({shown}{', ...' if len(labels) > 10 else ''})")
+    shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
+    more = ", ..." if len(labels) > SHOWN_NAMES else ""
+    print(f"  classes          {len(labels):>9,} ({shown}{more})")
     print("next: volano turn")
 
 
@@ -188,7 +204,7 @@ def predict(
         raise WheelError(
             30, "--json and the answers both want stdout", fix="volano predict TABLE -o FILE --json"
         )
-    files = resolve([table], root=Path.cwd())
+    files = resolve([table], root=Path.cwd(), fix=ON_THE_LINE)
     check_output(output, files)
     progress = progress_for()
     if bundle is not None:
@@ -261,6 +277,9 @@ def serve(
 def feedback_import(
     table: Annotated[str, typer.Argument(help="prediction_id (or the inputs) and right values.")],
     who: Annotated[str, typer.Option(help="Who says so, where the table does not.")] = "import",
+    new_class: Annotated[
+        bool, typer.Option("--new-class", help="Unknown names are classes to learn.")
+    ] = False,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -273,21 +292,38 @@ def feedback_import(
         known = wheel.model().target.names if champion else ()  # type: ignore[attr-defined]
         found = import_feedback(
             wheel.log,
-            resolve([table], root=Path.cwd()),
+            resolve([table], root=Path.cwd(), fix=ON_THE_LINE),
             inputs=list(wheel.spec.inputs),
             target=wheel.spec.target_name,
             known=known,
             who=who,
+            new_class=new_class,
         )
 
     def show() -> None:
         print(f"{found.joined + found.labelled} corrections taken in")
         if found.unknown:
-            print(f"  {len(found.unknown)} ids are not of this wheel: {found.unknown[0]}, ...")
+            more = ", ..." if len(found.unknown) > 1 else ""
+            first = shorten(found.unknown[0])
+            print(f"  {len(found.unknown)} ids are not of this wheel: {first}{more}")
         if found.empty or found.broken:
             print(f"  left out: {found.empty} rows without a value, {found.broken} broken rows")
+        if found.missing or found.unfit:
+            print(
+                f"  refused: {found.missing} rows with a word for nothing, {found.unfit} whose "
+                "value is too long or has line breaks"
+            )
+        for name, count in list(found.refused.items())[:SHOWN_NAMES]:
+            close = found.nearest.get(name)
+            hint = f"; did you mean {shorten(close)}?" if close else ""
+            print(f"  refused: {count} rows with the unknown class {shorten(name)}{hint}")
+        if len(found.refused) > SHOWN_NAMES:
+            print(f"  refused: {len(found.refused) - SHOWN_NAMES} more unknown classes")
+        if found.refused:
+            print("  --new-class takes unknown names in, as classes that are to be learned")
         if found.new_names and known:
-            print(f"  new classes from the next turn on: {', '.join(found.new_names[:10])}")
+            names = ", ".join(shorten(name) for name in found.new_names[:SHOWN_NAMES])
+            print(f"  new classes from the next turn on: {names}")
         print("next: volano turn")
 
     _result(asdict(found), as_json, show)

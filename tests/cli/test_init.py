@@ -182,7 +182,79 @@ def test_odd_files_come_through(stem: str, tmp_path: Path, run: Any) -> None:
 
 def test_a_reserved_name_is_an_error_that_says_so(tmp_path: Path, run: Any) -> None:
     _table(tmp_path / "rows.csv", ["text", "value"])
-    run("init", "rows.csv", "--target", "value", cwd=tmp_path)
-    done = run("check", "--json", cwd=tmp_path)
+    done = run("init", "rows.csv", "--target", "value", "--json", cwd=tmp_path)
     assert done.status == 1
-    assert done.json["error"]["code"] == "SPEC-031"
+    assert done.json["error"]["code"] == "DATA-513"
+    assert not (tmp_path / "volano.yaml").exists()
+
+
+def test_reserved_names_are_left_out(tmp_path: Path, run: Any) -> None:
+    """Such as the answers of an earlier wheel: what init writes, check takes."""
+    _table(tmp_path / "rows.csv", ["text", "label"])
+    lines = (tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()
+    more = [f"{line},a note of its own {place},good" for place, line in enumerate(lines)]
+    more[0] = "text,label,who,label_predicted"
+    (tmp_path / "rows.csv").write_text("\n".join(more), encoding="utf-8")
+    done = run("init", "rows.csv", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "who: left out: answers use this name themselves" in done.out
+    spec = _load(tmp_path / "volano.yaml")
+    assert (list(spec.inputs), spec.target_name) == (["text"], "label")
+    assert run("check", cwd=tmp_path).status == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "piece"),
+    [
+        (["same"] * 40, "have the label 'same'"),
+        ([f"{place / 7:.3f}" for place in range(40)], "the labels are numbers"),
+        (["nan"] * 40, "none of the first 40 rows has a target"),
+    ],
+)
+def test_a_target_that_check_refuses_is_said(
+    labels: list[str], piece: str, tmp_path: Path, run: Any
+) -> None:
+    lines = ["text,y", *(f"text number {place},{name}" for place, name in enumerate(labels))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    done = run("init", "rows.csv", "--target", "y", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert piece in done.out
+
+
+def test_many_columns_are_not_all_listed(tmp_path: Path, run: Any) -> None:
+    columns = [*(f"text {place}" for place in range(69)), "x" * 500]
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*columns, "label"])
+        for number in range(20):
+            row = [f"some words of text {number} {name[:9]}" for name in columns]
+            table.writerow([*row, "ab"[number % 2]])
+    done = run("init", "rows.csv", "--target", "label", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert "and 21 more columns" in done.out
+    assert "x" * 100 not in done.out
+
+
+PREFLIGHT = {
+    "no test file": ("test: gold.csv\n", "text", "DATA-001", "under test:"),
+    "test is the data": ("test: ./rows.csv\n", "text", "DATA-503", "remove test:"),
+    "no encoder": ("", "{type: text, encoder: nowhere}", "ASSET-101", "nowhere"),
+    "empty encoder": ("", "{type: text, encoder: empty}", "ASSET-103", "config.json"),
+    "no pass": ("compress: {passes: [int9]}\n", "text", "SPEC-040", "int8"),
+}
+
+
+@pytest.mark.parametrize("case", PREFLIGHT)
+def test_check_says_what_would_stop_a_turn(case: str, tmp_path: Path, run: Any) -> None:
+    more, column, code, piece = PREFLIGHT[case]
+    _table(tmp_path / "rows.csv", ["text", "label"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "volano.yaml").write_text(
+        f"name: a\ndata: rows.csv\ninputs: {{text: {column}}}\ntarget: {{label: category}}\n{more}",
+        encoding="utf-8",
+    )
+    for command in ("check", "turn"):
+        done = run(command, "--json", cwd=tmp_path)
+        assert done.status == 1, done.err
+        assert done.json["error"]["code"] == code
+        assert piece in done.err

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from volano.errors import shorten
+
 MORE = "text,shop\nthe kettle is lovely,north\nmy kettle is awful,south\n"
 
 
@@ -72,6 +74,50 @@ def test_feedback_in_and_out(answered: Path, run: Any) -> None:
     assert found.json == {"rows": 2, "output": "out.jsonl"}
     lines = (answered / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["who"] for line in lines} == {"ada"}
+
+
+REFUSED = {
+    "word for nothing": ("nan", "missing"),
+    "null": (" null ", "missing"),
+    "too long": ("a" * 201, "unfit"),
+    "two lines": ("two\nlines", "unfit"),
+    "slip": ("Positive", "refused"),
+    "other": ("neutral", "refused"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_label_that_is_not_taken_in(case: str, answered: Path, run: Any) -> None:
+    value, field = REFUSED[case]
+    rows = [{"prediction_id": _ids(answered)[0], "sentiment": value}]
+    rows += [{"prediction_id": _ids(answered)[1], "sentiment": " negative "}]
+    lines = [json.dumps(row) for row in rows]
+    (answered / "labels.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    found = run("feedback", "import", "labels.jsonl", "--json", cwd=answered).json
+    assert found["joined"] == 1
+    assert found[field] == ({value: 1} if field == "refused" else 1)
+    assert found["first"] == [f"row 1: {shorten(value.strip())}"]
+    assert found["new_names"] == []
+    done = run("feedback", "import", "labels.jsonl", cwd=answered)
+    assert "refused: " in done.out
+    assert "a" * 100 not in done.out
+    assert ("did you mean 'positive'?" in done.out) == (case == "slip")
+    again = run("feedback", "import", "labels.jsonl", "--new-class", "--json", cwd=answered).json
+    assert again["joined"] == (2 if field == "refused" else 1)
+    assert again["new_names"] == ([value] if field == "refused" else [])
+
+
+@pytest.mark.parametrize("words", [("predict",), ("feedback", "import")], ids=" ".join)
+def test_what_is_given_on_the_line_is_not_of_the_spec(
+    words: tuple[str, ...], wheel: Path, run: Any
+) -> None:
+    done = run(*words, "nothing.csv", cwd=wheel)
+    assert "[DATA-001]" in done.err
+    assert "volano.yaml" not in done.err
+    (wheel / "head.csv").write_text("text,sentiment\n", encoding="utf-8")
+    done = run(*words, "head.csv", cwd=wheel)
+    assert "[DATA-020]" in done.err
+    assert "target" not in done.err
 
 
 def test_queue(answered: Path, run: Any) -> None:

@@ -3,6 +3,7 @@
 from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
+from volano.data._labels import check_labels, is_missing
 from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
 from volano.data._read import Sample, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
@@ -27,11 +28,13 @@ __all__ = [
     "SnapshotSummary",
     "SourceFile",
     "TestSummary",
+    "check_labels",
     "choose_golden",
     "clean",
     "encode_split",
     "fold",
     "golden_from_test",
+    "is_missing",
     "read_rows",
     "resolve",
     "sample",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from volano.errors import DataError, shorten
 
-__all__ = ["MAX_LABELS", "MISSING_LABELS", "check_labels", "too_many_labels"]
+__all__ = ["MAX_LABELS", "MISSING_LABELS", "check_labels", "is_missing", "too_many_labels"]
 
 MAX_LABELS = 10_000
 
@@ -19,6 +19,11 @@ MISSING_LABELS = frozenset(
         *("Null", "n/a", "nan", "null"),
     }
 )
+
+
+def is_missing(label: str) -> bool:
+    """Whether a label, stripped, stands for there being none."""
+    return label in MISSING_LABELS
 
 
 def too_many_labels(target: str, num_rows: int, examples: list[str]) -> DataError:

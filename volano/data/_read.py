@@ -155,6 +155,8 @@ def no_rows(files: Sequence[SourceFile], report: ReadReport, num_empty: int = 0)
         20,
         "no row can be used" + (f": {' and '.join(lost)}" if lost else ": there are none"),
         where=", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else ""),
-        expected="rows with inputs and a target below the names of the columns",
+        expected="rows with inputs and a target"
+        if num_empty
+        else "rows below the names of the columns",
         fix=f"head -n 5 {files[0].name}" if files else "add rows",
     )

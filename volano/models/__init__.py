@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from volano.models._choose import choose_encoder, encoder_identity
+from volano.models._choose import check_encoder, choose_encoder, encoder_identity
 from volano.models._pretrained import Pretrained, locate
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "Pretrained",
     "TextEncoder",
     "build_network",
+    "check_encoder",
     "choose_encoder",
     "encoder_identity",
     "load_weights",

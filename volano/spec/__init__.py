@@ -1,6 +1,13 @@
 """What the user declares: typed, strict, and hashed without what cannot change a result."""
 
-from volano.spec._load import ColumnOptions, changed_serve, digest, load_spec, parse_spec
+from volano.spec._load import (
+    ColumnOptions,
+    changed_serve,
+    digest,
+    is_reserved,
+    load_spec,
+    parse_spec,
+)
 from volano.spec._model import (
     CleanSpec,
     ColumnSpec,
@@ -24,6 +31,7 @@ __all__ = [
     "TrainSpec",
     "changed_serve",
     "digest",
+    "is_reserved",
     "load_spec",
     "parse_spec",
 ]

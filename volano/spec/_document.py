@@ -166,7 +166,7 @@ def _convert(
     # for a date.
     if node.tag.endswith(":timestamp"):
         return str(node.value)
-    if node.style is None and _EXPONENT.fullmatch(node.value):
+    if isinstance(node, yaml.ScalarNode) and node.style is None and _EXPONENT.fullmatch(node.value):
         number = float(node.value)
         return int(number) if number.is_integer() else number
     try:

@@ -14,13 +14,18 @@ from volano.errors import SpecError, SpecErrors, nearest, shorten
 from volano.spec._document import Document, Key, parse_document, read_document
 from volano.spec._model import CompressSpec, ServeSpec, Spec
 
-__all__ = ["ColumnOptions", "changed_serve", "digest", "load_spec", "parse_spec"]
+__all__ = ["ColumnOptions", "changed_serve", "digest", "is_reserved", "load_spec", "parse_spec"]
 
 ColumnOptions = Callable[[str], type[BaseModel] | None]
 """Column type -> the model of its options, or None when there is no such type."""
 
 RESERVED_NAMES = frozenset({"prediction_id", "row_number", "bundle_id", "who", "value"})
 """Names that answers and feedback use themselves."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a column may not have this name, since answers or feedback use it."""
+    return name in RESERVED_NAMES or name.endswith(("_predicted", "_probability"))
 
 
 def load_spec(
@@ -246,7 +251,7 @@ def _combinations(document: Document) -> Iterator[SpecError]:
         )
     for part in ("inputs", "target"):
         for name in section(part):
-            if name in RESERVED_NAMES or name.endswith(("_predicted", "_probability")):
+            if is_reserved(name):
                 yield SpecError(
                     31,
                     f"the column name {name!r} is one that answers use themselves",
@@ -359,7 +364,8 @@ def _expected(item: Any, key: Key) -> str:
         return f"at most {context['max_length']} of them"
     if item["type"] == "string_too_short":
         return "text that is not empty"
-    return _EXPECTED.get(item["type"], item["msg"].removeprefix("Input should be "))
+    message = str(item["msg"]).removeprefix("Input should be ")
+    return _EXPECTED.get(item["type"], message)
 
 
 def _shown(value: object) -> str:

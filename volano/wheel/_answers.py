@@ -110,7 +110,7 @@ def _answer_batch(
     added: Sequence[str],
     inputs: Sequence[str],
     predict: Predict,
-    write: Callable[[dict[str, Any]], None],
+    write: Callable[[Mapping[str, Any]], object],
     summary: AnswerSummary,
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from volano.data import BrokenRow, SourceFile, read_rows, sample
-from volano.errors import DataError
+from volano.data import BrokenRow, SourceFile, is_missing, read_rows, sample
+from volano.errors import DataError, nearest, shorten
 from volano.store import Correction, PredictionLog
 from volano.wheel._answers import open_output, row_writer
 
@@ -17,10 +17,21 @@ __all__ = ["ImportSummary", "export_feedback", "import_feedback"]
 
 BATCH_ROWS = 1000
 
+LONGEST_NAME = 200
+"""Characters of a class name or of who gives feedback, as in the service."""
+
+LONGEST_ID = 64
+"""Characters of a prediction's id, as in the service."""
+
+FIRST_ROWS = 20
+"""Refused rows that are named one by one."""
+
 
 @dataclass
 class ImportSummary:
     """What `import_feedback` took in.
+
+    What is not taken in is counted: over HTTP each of these would have been refused.
 
     Attributes:
       joined: Rows that named a prediction.
@@ -28,7 +39,13 @@ class ImportSummary:
       unknown: Prediction ids that this wheel never gave.
       empty: Rows without a value.
       broken: Rows that could not be parsed.
-      new_names: Values that the champion does not know yet.
+      missing: Rows whose value is a word for nothing, such as ``nan`` or ``null``.
+      unfit: Rows whose value, or whose ``who``, is no name: longer than 200 characters, or with
+        line breaks.
+      refused: Names that the champion does not know -> their rows; taken in only as new classes.
+      nearest: Refused name -> the known name that is closest, where one is close.
+      first: The first rows that were refused, as ``row 3: 'Positive'``.
+      new_names: Names that the champion does not know and that were taken in as new classes.
     """
 
     joined: int = 0
@@ -36,6 +53,11 @@ class ImportSummary:
     unknown: list[str] = field(default_factory=list)
     empty: int = 0
     broken: int = 0
+    missing: int = 0
+    unfit: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    nearest: dict[str, str] = field(default_factory=dict)
+    first: list[str] = field(default_factory=list)
     new_names: list[str] = field(default_factory=list)
 
 
@@ -47,12 +69,21 @@ def import_feedback(
     target: str,
     known: Iterable[str],
     who: str,
+    new_class: bool = False,
 ) -> ImportSummary:
-    """Take corrections from a table.
+    """Take corrections from a table, under the rules by which the service takes them.
 
     A row names a prediction (``prediction_id``) or brings the input columns; the right value is in
     the column of the target's name, else in ``value``. A column ``who`` overrides `who`.
 
+    Args:
+      log: Where they go.
+      files: The table.
+      inputs: The input columns.
+      target: The target column.
+      known: Names that the champion knows; empty without a champion: then every name is taken in.
+      who: Who says so, where the table does not.
+      new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
       DataError: There is no column with values (DATA-530), or neither ids nor inputs (531).
     """
@@ -89,28 +120,56 @@ def import_feedback(
             summary.labelled += log.add_labelled(rows, person)
         labelled.clear()
 
+    def note(row: int, value: str) -> None:
+        if len(summary.first) < FIRST_ROWS:
+            summary.first.append(f"row {row}: {shorten(value)}")
+
     for number, row in enumerate(read_rows(files)):
         if isinstance(row, BrokenRow):
             summary.broken += 1
             continue
+        # Here and not at the end of the loop, so that a refused row cannot put it off.
+        if number % BATCH_ROWS == 0:
+            flush()
         value = (row.values.get(value_column) or "").strip()
         prediction = (row.values.get("prediction_id") or "").strip()
         person = (row.values.get("who") or "").strip() or who
         if not value or not (prediction or by_inputs):
             summary.empty += 1
             continue
-        if value not in known_names:
+        if is_missing(value):
+            summary.missing += 1
+            note(row.number, value)
+            continue
+        is_known = value in known_names
+        if not (is_known or _is_name(value)) or not _is_name(person):
+            summary.unfit += 1
+            note(row.number, value)
+            continue
+        if not is_known:
+            if known_names and not new_class:
+                summary.refused[value] = summary.refused.get(value, 0) + 1
+                note(row.number, value)
+                continue
             new_names.add(value)
-        if prediction:
+        if prediction and not (len(prediction) <= LONGEST_ID and prediction.isprintable()):
+            summary.unknown.append(shorten(prediction))
+        elif prediction:
             corrections.append(Correction(prediction, value, person))
         else:
             values = {name: row.values.get(name) or "" for name in inputs}
             labelled.setdefault(person, []).append((values, value))
-        if number % BATCH_ROWS == BATCH_ROWS - 1:
-            flush()
     flush()
     summary.new_names = sorted(new_names)
+    for name in summary.refused:
+        close = nearest(name, known_names)
+        if close is not None:
+            summary.nearest[name] = close
     return summary
+
+
+def _is_name(value: str) -> bool:
+    return len(value) <= LONGEST_NAME and value.isprintable()
 
 
 def export_feedback(

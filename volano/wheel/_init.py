@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,24 @@ import yaml
 from pydantic import BaseModel
 
 from volano.columns import column_kind, column_uses
-from volano.data import resolve, sample
-from volano.errors import DataError, WheelError, nearest
-from volano.spec import CleanSpec, CompressSpec, GateSpec, ServeSpec, SplitSpec, TrainSpec
+from volano.data import check_labels, is_missing, resolve, sample
+from volano.errors import DataError, WheelError, nearest, shorten
+from volano.spec import (
+    CleanSpec,
+    CompressSpec,
+    GateSpec,
+    ServeSpec,
+    SplitSpec,
+    TrainSpec,
+    is_reserved,
+)
 from volano.wheel._wheel import SPEC_FILE
 
 __all__ = ["InitResult", "init_wheel"]
 
 SAMPLE_ROWS = 5000
+
+FIX = "give the command the right path"
 
 LEAST_SCORE = 0.2
 """Below this a column is like none of the types, and is left out as an input."""
@@ -59,7 +70,7 @@ def init_wheel(
       force: Whether to replace a spec that is there.
     Raises:
       DataError: The target is not a column (DATA-510), or none looks like it (511), or no column is
-        left to learn from (512).
+        left to learn from (512), or the target's name is one that answers use (513).
       WheelError: There is a spec already (WHEEL-020), or the folder is a file (022).
     """
     if root.exists() and not root.is_dir():
@@ -80,9 +91,9 @@ def init_wheel(
             fix="volano init --force ...   (replaces it), or -C ANOTHER_FOLDER",
         )
     here = Path.cwd()
-    files = resolve(data, root=here)
+    files = resolve(data, root=here, fix=FIX)
     if test:
-        resolve(test, root=here)
+        resolve(test, root=here, fix=FIX)
     found = sample(files, SAMPLE_ROWS)
     values = {name: [row.get(name) for row in found.rows] for name in found.columns}
     target, target_reason = _target(values, target)
@@ -97,8 +108,30 @@ def init_wheel(
     )
     path.write_text(spec, encoding="utf-8")
     return InitResult(
-        path, (f"{target}: category (target): {target_reason}", *reasons), tuple(found.notes)
+        path,
+        (f"{_short(target)}: category (target): {target_reason}", *reasons),
+        (*found.notes, *_unlearnable(values[target], target)),
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else shorten(name)
+
+
+def _unlearnable(labels: list[str | None], target: str) -> tuple[str, ...]:
+    """What `check` will say of the target, if the other rows are like these."""
+    present = [label.strip() for label in labels if label]
+    counts = Counter(label for label in present if not is_missing(label))
+    if not counts:
+        return (f"none of the first {len(labels):,} rows has a target: volano check will say so",)
+    try:
+        check_labels(target, counts)
+    except DataError as error:
+        return (
+            f"of the first {len(labels):,} rows, {error.what}: if the others are like them, this "
+            "target will be refused",
+        )
+    return ()
 
 
 def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str]:
@@ -111,8 +144,15 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
                 expected="one of " + ", ".join(list(values)[:20]),
                 nearest=nearest(target, values),
             )
+        if is_reserved(target):
+            raise DataError(
+                513,
+                f"the column name {target!r} is one that answers use themselves",
+                expected="a target with another name",
+                fix=f"rename the column {target!r} in the data",
+            )
         return target, kind.infer(values[target]).reason
-    scores = {name: kind.infer(column) for name, column in values.items()}
+    scores = {name: kind.infer(column) for name, column in values.items() if not is_reserved(name)}
     # Labels usually come last, so of equals the last one wins.
     best = max(reversed(list(scores)), key=lambda name: scores[name].score, default=None)
     if best is None or scores[best].score < 0.5:
@@ -135,6 +175,9 @@ def _inputs(
     for name, column in values.items():
         if name == target:
             continue
+        if is_reserved(name):
+            reasons.append(f"{_short(name)}: left out: answers use this name themselves")
+            continue
         scored = {kind: column_kind(kind).infer(column) for kind in able}
         kind = max(scored, key=lambda kind: scored[kind].score)
         found = scored[kind]
@@ -142,9 +185,10 @@ def _inputs(
             best = (found.score, name, kind)
         if found.score >= LEAST_SCORE:
             inputs[name] = kind
-            reasons.append(f"{name}: {kind}: {found.reason}")
+            reasons.append(f"{_short(name)}: {kind}: {found.reason}")
         else:
-            reasons.append(f"{name}: left out: not like {' or '.join(able)}: {found.reason}")
+            like = " or ".join(able)
+            reasons.append(f"{_short(name)}: left out: not like {like}: {found.reason}")
     if not inputs:
         if best is None or best[0] == 0:
             raise DataError(

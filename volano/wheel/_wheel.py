@@ -14,7 +14,7 @@ import numpy as np
 
 from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
-from volano.errors import BundleError, StoreError, VolanoError, WheelError
+from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store
@@ -133,8 +133,7 @@ class Wheel:
         with self.store.turning():
             runs: dict[str, Run] = {}
             self._discard_damaged()
-            # An encoder that is not there is said before any data is read.
-            stages.PrepareStage().ingredients(self._setting, {})
+            self._preflight()
             self._run(stages.FeedbackStage(), runs)
             self._run(stages.DataStage(), runs)
             notes = self._golden(runs)
@@ -157,6 +156,37 @@ class Wheel:
                 self._restore(champion.artifact.digest)
             self._run(stages.DeployStage(), runs)
             return self._finish(runs, notes, time.perf_counter() - started)
+
+    def _preflight(self) -> None:
+        """Say what would stop a turn later, before any data is read.
+
+        Raises:
+          AssetError: An encoder is not there or lacks something.
+          DataError: The test table is not there, or is all of the data (DATA-503).
+        """
+        from volano.data import resolve
+        from volano.models import check_encoder
+        from volano.wheel import stages
+
+        spec = self.spec
+        stages.PrepareStage().ingredients(self._setting, {})
+        for column in spec.inputs.values():
+            check_encoder(column.type, column.options, self.root)
+        if not spec.test or self.store.golden() is not None:
+            return
+        stages.GoldenStage().ingredients(self._setting, {})
+        data, test = (
+            {file.path.resolve() for file in resolve(addresses, root=self.root)}
+            for addresses in (spec.data, spec.test)
+        )
+        if data <= test:
+            raise DataError(
+                503,
+                "the rows to judge on are the very rows to learn from",
+                where=str(self.root / SPEC_FILE),
+                expected="a test table with rows of its own",
+                fix="remove test: from volano.yaml; some of the data are set aside then",
+            )
 
     @property
     def _setting(self) -> Setting:
@@ -319,6 +349,7 @@ class Wheel:
 
         with self.store.turning():
             runs: dict[str, Run] = {}
+            self._preflight()
             self._run(stages.FeedbackStage(), runs)
             self._run(stages.DataStage(), runs)
         snapshot = Snapshot.open(runs["data"].artifact.path)

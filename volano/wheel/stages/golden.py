@@ -12,6 +12,7 @@ from volano.wheel._stage import Context, Setting
 __all__ = ["GoldenStage"]
 
 FILE = "golden.arrow"
+FIX = "write the right path under test: in volano.yaml"
 
 
 class GoldenStage:
@@ -26,7 +27,7 @@ class GoldenStage:
         spec = setting.spec
         columns = {"inputs": list(spec.inputs), "target": spec.target_name}
         if spec.test:
-            files = resolve(spec.test, root=setting.root)
+            files = resolve(spec.test, root=setting.root, fix=FIX)
             named = [[file.name, setting.store.fingerprint(file.path)] for file in files]
             return {**columns, "test": named}
         return {**columns, "split": spec.split.model_dump(exclude={"validation"})}
@@ -56,7 +57,7 @@ class GoldenStage:
             # Said before the training, not after it.
             context.progress.say(
                 f"    only {golden.num_rows} golden rows: fewer than gate.min_rows "
-                f"({spec.gate.min_rows}), so nothing will be promoted by itself; raise split.golden "
-                "or name a table of golden rows in test:"
+                f"({spec.gate.min_rows}), so nothing will be promoted by itself; raise "
+                "split.golden or name a table of golden rows in test:"
             )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
