@@ -2,7 +2,7 @@
 
 from volano.training._loop import TrainResult, fit, network_logits
 from volano.training._plan import TrainPlan, plan_training
-from volano.training._precision import fast_dtype, use_cores
+from volano.training._precision import fast_dtype, release_cores, use_cores
 
 __all__ = [
     "TrainPlan",
@@ -11,5 +11,6 @@ __all__ = [
     "fit",
     "network_logits",
     "plan_training",
+    "release_cores",
     "use_cores",
 ]

@@ -44,7 +44,7 @@ class TrainResult:
     Attributes:
       curves: One entry per epoch: step, losses, accuracy on validation rows.
       head_start: Accuracy on validation rows before the encoder was touched; None without.
-      best_epoch: The epoch whose weights, or their average, were kept; 0 for those before the first.
+      best_epoch: The epoch whose weights, or their average, were kept; 0: those before it all.
       num_steps: Optimiser steps done.
       rows_per_s: Training rows per second of this process, measured over its steps.
       precision: The number format that was used.
@@ -145,7 +145,8 @@ def fit(
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
     train_feed = _Feed(inputs, train, vocabularies)
     validation_feed = _Feed(inputs, validation, vocabularies)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(plan.precision) or fast_dtype()
+    saved = read_checkpoint(scratch)
+    dtype = _dtype(plan, saved[1] if saved else {})
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
     frozen = _freeze(network, plan, (train_feed, validation_feed), step)
@@ -165,6 +166,14 @@ def fit(
         parameter.data = parameter.data.clone()
         parameter.grad = None
     return run.result
+
+
+def _dtype(plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
+    """The number format; a resumed run keeps its own, whatever a new measurement would say."""
+    precision = plan.precision if plan.precision != "auto" else saved.get("precision")
+    if precision is None:
+        return fast_dtype()
+    return torch.bfloat16 if precision.startswith("b") else torch.float32
 
 
 def _cut_vocabularies(
@@ -303,6 +312,8 @@ class _Run:
     def _step(self, rows: NDArray[np.int64], step: int, num_steps: int) -> float:
         if self._pool:
             self._pool.start_step(step)
+        # For encoders that draw random numbers by themselves: a resumed run draws the same.
+        torch.manual_seed(self._plan.seed * 1_000_003 + step)
         logits = self._network(self._train.batch(rows))
         loss = F.cross_entropy(
             logits,
@@ -313,17 +324,20 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):
-            raise TrainError(
-                1,
-                f"the loss is {value} at step {step + 1} of {num_steps}",
-                expected="a finite loss",
-                fix="train: {learning_rate: "
-                f"{self._plan.learning_rate / 4:g}}}   (or precision: fp32)",
-            )
+            raise self._diverged(f"the loss is {value} at step {step + 1} of {num_steps}")
         self._adam.step(schedule(step, num_steps, self._plan.warmup))
         if (step + 1) % self._plan.average_every == 0:
             self._adam.update_average()
         return value
+
+    def _diverged(self, what: str) -> TrainError:
+        rate = self._plan.learning_rate / 4
+        return TrainError(
+            1,
+            what,
+            expected="a finite loss",
+            fix=f"train: {{learning_rate: {rate:g}}}   (or precision: fp32)",
+        )
 
     def _end_epoch(self, epoch: int, step: int, losses: list[float]) -> None:
         """Measure the weights and their average on validation rows, and remember the best."""
@@ -367,6 +381,8 @@ class _Run:
         logits = _logits(self._network, self._validation)[known]
         targets = self._validation.targets[known]
         loss = F.cross_entropy(logits, targets).item()
+        if not np.isfinite(loss):
+            raise self._diverged(f"the loss on validation rows is {loss}")
         accuracy = (logits.argmax(1) == targets).float().mean().item()
         return (accuracy, -loss), {"validation_loss": loss, "validation_accuracy": accuracy}
 
@@ -406,6 +422,7 @@ class _Run:
             "best_epoch": self.result.best_epoch,
             "best_score": list(self._best_score),
             "stale": self._stale,
+            "precision": self.result.precision,
         }
         write_checkpoint(self._scratch, tensors, state)
         self._last_saved = time.monotonic()

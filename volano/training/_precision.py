@@ -9,7 +9,7 @@ import torch
 
 from volano.runtime import available_cores
 
-__all__ = ["fast_dtype", "use_cores"]
+__all__ = ["fast_dtype", "release_cores", "use_cores"]
 
 WORTH_IT = 0.7
 """bf16 must take at most this share of fp32's time, or its smaller precision buys nothing."""
@@ -23,6 +23,15 @@ def use_cores() -> int:
     # Tiny numbers take some processors a hundred times longer than zero, and mean as little.
     torch.set_flush_denormal(True)
     return cores
+
+
+def release_cores() -> None:
+    """Take back what `use_cores` set for the whole thread beside the number of cores.
+
+    A turn that goes on in another process computes without it, and must come to the same numbers
+    in the stages that follow.
+    """
+    torch.set_flush_denormal(False)
 
 
 @functools.cache

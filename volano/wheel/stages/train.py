@@ -28,14 +28,12 @@ class TrainStage:
 
     def run(self, context: Context) -> Mapping[str, Any]:
         # Here and not above: torch takes seconds to import, and a cached run never needs it.
-        import torch
+        from volano.training import release_cores
 
         try:
             return self._run(context)
         finally:
-            # Training sets this for the whole thread. A turn that goes on in another process would
-            # compute without it, and must come to the same numbers in the stages that follow.
-            torch.set_flush_denormal(False)
+            release_cores()
 
     def _run(self, context: Context) -> Mapping[str, Any]:
         from volano.models import build_network, save_weights
