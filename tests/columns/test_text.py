@@ -29,7 +29,8 @@ def test_what_is_cut_is_counted(text: FittedText) -> None:
     encoded = text.encode(["good", "z " * 100, ""])
     assert encoded.counts["truncated_rows"] == 1
     assert encoded.notes == {
-        1: f"text: the last {encoded.counts['truncated_tokens']} tokens were cut"
+        1: f"text: the last {encoded.counts['truncated_tokens']} tokens were cut",
+        2: "text: there is no text",
     }
     whole = FittedText("text", text.tokenizer_json, 1000).encode(["good", "z " * 100, ""])
     assert encoded.counts["tokens"] == whole.counts["tokens"]

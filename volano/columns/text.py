@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,12 @@ from volano.columns._contract import Encoded, FittedColumn, Inference, Ragged, U
 from volano.errors import BundleError, RequestError, shorten
 
 __all__ = ["FittedText", "TextColumn", "TextOptions"]
+
+_KEY = re.compile(r"[A-Za-z_#-]*\d[A-Za-z0-9_#-]*")
+"""A number, perhaps with letters around it, and nothing else: T-1042, 7f3a, #17."""
+
+MOST_KEYS = 0.9
+"""Share of the values above which keys that differ from row to row are an id and no text."""
 
 CHUNK_ROWS = 4096
 """Rows given to the tokenizer at once: enough to keep its threads busy, few enough to be small."""
@@ -132,6 +139,8 @@ class FittedText:
                 lengths.append(len(ids))
                 num_tokens += len(ids)
                 unread = len(values[row]) - longest
+                if not chunk[row - start] or chunk[row - start].isspace():
+                    notes[row] = f"{self.name}: there is no text"
                 # A batch that fits is the common case; the overflow is only then looked at.
                 if len(ids) >= self.max_tokens or unread > 0:
                     lost = sum(
@@ -200,6 +209,10 @@ class TextColumn:
         characters = float(np.mean([len(value) for value in present]))
         distinct = len(set(present)) / len(present)
         letters = float(np.mean([any(map(str.isalpha, value)) for value in present]))
+        keys = sum(bool(_KEY.fullmatch(value.strip())) for value in present) / len(present)
+        if keys > MOST_KEYS and distinct > MOST_KEYS:
+            # Learning from these would make every row a row of its own: no repeats, no conflicts.
+            return Inference(0.0, f"keys such as {present[0].strip()[:24]!r}, one for each row")
         score = letters * distinct * min(1.0, characters / 12)
         return Inference(
             score, f"{characters:.0f} characters on average, {distinct:.0%} of the rows distinct"

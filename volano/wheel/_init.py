@@ -31,6 +31,13 @@ SAMPLE_ROWS = 5000
 
 FIX = "give the command the right path"
 
+TARGET_NAMES = frozenset(
+    {"answer", "category", "class", "intent", "label", "labels", "sentiment", "target", "topic"}
+)
+"""What people call the column to predict."""
+
+LEAST_TARGET_SCORE = 0.5
+
 LEAST_SCORE = 0.2
 """Below this a column is like none of the types, and is left out as an input."""
 
@@ -153,16 +160,23 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
             )
         return target, kind.infer(values[target]).reason
     scores = {name: kind.infer(column) for name, column in values.items() if not is_reserved(name)}
-    # Labels usually come last, so of equals the last one wins.
-    best = max(reversed(list(scores)), key=lambda name: scores[name].score, default=None)
-    if best is None or scores[best].score < 0.5:
+    # Labels usually come last, so of equals the last one wins; a column called "label" before all.
+    best = max(
+        reversed(list(scores)),
+        key=lambda name: (
+            scores[name].score >= LEAST_TARGET_SCORE and name.lower() in TARGET_NAMES,
+            scores[name].score,
+        ),
+        default=None,
+    )
+    if best is None or scores[best].score < LEAST_TARGET_SCORE:
         raise DataError(
             511,
             "no column looks like names to predict",
             expected="a column with few different values",
             fix="volano init DATA --target " + (list(values)[-1] if values else "COLUMN"),
         )
-    return best, scores[best].reason
+    return best, f"{scores[best].reason}; a guess, --target says otherwise"
 
 
 def _inputs(
