@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from conftest import tiny_rows, write_table
+from tiny import tiny_rows, write_table
 
 import volano
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -20,36 +16,6 @@ from volano.errors import StoreError
 from volano.store import _tables
 from volano.store._database import open_database
 from volano.store._log import Correction, LoggedPrediction, PredictionLog
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own on a free port of the loopback."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("there is no PostgreSQL on this machine")
-    pytest.importorskip("psycopg")
-    folder = tmp_path_factory.mktemp("postgresql")
-    # The server refuses to run as root.
-    user = "postgres" if os.geteuid() == 0 else None
-    if user:
-        for parent in (folder, *folder.parents[:3]):
-            if parent.owner() == "root" and parent != Path("/tmp"):
-                parent.chmod(0o755)
-        shutil.chown(folder, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def call(*command: str) -> None:
-        with (folder / "said").open("ab") as said:
-            subprocess.run(command, check=True, user=user, cwd=folder, stdout=said, stderr=said)
-
-    data = str(folder / "data")
-    call("initdb", "-D", data, "-A", "trust", "-U", "volano", "-E", "UTF8", "--no-sync")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    call("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
-    yield f"postgresql://volano@127.0.0.1:{port}/postgres"
-    call("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,14 +13,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from test_log import postgresql
 
 from volano import Wheel
 from volano.errors import StoreError, WheelError
 from volano.store import Artifact, Run, Store, disk_errors, folder_digest
 from volano.store._database import open_database
-
-__all__ = ["postgresql"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_rows
+from tiny import tiny_rows
 
 from volano.columns import column_kind
 from volano.columns.category import FittedCategory
