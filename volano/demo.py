@@ -38,6 +38,9 @@ NEUTRAL = 0.5
 
 SEED = 2014
 REQUEST_ROWS = 20
+QUEUE_ROWS = 100
+"""Rows that people label before they look at the queue again."""
+
 MARK = ".volano-demo"
 READY_TIMEOUT_S = 60
 
@@ -193,6 +196,7 @@ def _production(
 ) -> tuple[int, int]:
     """Serve over HTTP, send traffic, ask the queue, send back what people say."""
     truth = {row["text"]: row["sentiment"] for row in traffic}
+    given = changed = 0
     with _served(folder) as address:
         connection = http.client.HTTPConnection(address, timeout=60)
         for start in range(0, len(traffic), REQUEST_ROWS):
@@ -200,25 +204,31 @@ def _production(
             _ask(connection, "POST", "/v1/predict", {"rows": rows})
             progress.step("traffic", start + len(rows), len(traffic))
         wanted = round(len(traffic) * ASKED_SHARE)
-        queue = _ask(connection, "GET", f"/v1/queue?limit={wanted}")["queue"]
-        items = [
-            {
-                "prediction_id": item["prediction_id"],
-                "value": truth[item["inputs"]["text"]],
-                "who": "demo",
-            }
-            for item in queue
-        ]
-        for start in range(0, len(items), REQUEST_ROWS):
-            _ask(connection, "POST", "/v1/feedback", {"items": items[start : start + REQUEST_ROWS]})
+        while given < wanted:
+            limit = min(QUEUE_ROWS, wanted - given)
+            asked = _ask(connection, "GET", f"/v1/queue?limit={limit}")["queue"]
+            if not asked:
+                break
+            items = [
+                {
+                    "prediction_id": item["prediction_id"],
+                    "value": truth[item["inputs"]["text"]],
+                    "who": "demo",
+                }
+                for item in asked
+            ]
+            _ask(connection, "POST", "/v1/feedback", {"items": items})
+            given += len(items)
+            changed += sum(
+                item["value"] != was["value"] for item, was in zip(items, asked, strict=True)
+            )
         connection.close()
     progress.close()
-    changed = sum(item["value"] != asked["value"] for item, asked in zip(items, queue, strict=True))
     progress.say(
-        f"   {len(traffic)} answers; the queue asked for {len(items)} labels, "
+        f"   {len(traffic)} answers; the queue asked for {given} labels, "
         f"{changed} of which corrected the model"
     )
-    return len(items), changed
+    return given, changed
 
 
 @contextlib.contextmanager
