@@ -32,7 +32,12 @@ def fresh(turned_once: Path, tmp_path: Path) -> Path:
 def test_ctrl_c_in_a_turn(fresh: Path, run: Any) -> None:
     command = [VOLANO, "turn", "-C", str(fresh), "--json"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background has had Ctrl-C ignored for all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr
         said = []

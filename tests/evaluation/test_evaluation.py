@@ -11,9 +11,9 @@ import volano.evaluation
 def test_the_public_surface():
     assert set(volano.evaluation.__all__) == {
         "BASELINES", "AlphaSpending", "Baseline", "ClassRow", "ClassificationReport", "Estimate",
-        "Judgement", "NonInferiority", "ReliabilityBin", "classification_report",
+        "Judgement", "NonInferiority", "ReliabilityBin", "align_names", "classification_report",
         "fit_temperature", "judge", "majority", "minimum_rows", "not_worse", "row_scores",
-        "softmax", "tfidf_svm",
+        "scores_by_name", "softmax", "tfidf_svm",
     }  # fmt: skip
     for name in volano.evaluation.__all__:
         assert hasattr(volano.evaluation, name)
