@@ -4,7 +4,7 @@
 
 Speed: windows of training steps of either side, in turns in one process, after a warm-up; the
 ratio of rows per second, median and spread over the rounds. Accuracy: both train the same epochs
-on the same rows with each seed, and answer the same test rows. `VOLANO_DATA` names the folder that
+on the same rows with each seed, and answer the same test rows. The `Trainer` needs the package accelerate. `VOLANO_DATA` names the folder that
 holds `banking77`.
 """
 
