@@ -4,8 +4,8 @@
 
 Speed: windows of training steps of either side, in turns in one process, after a warm-up; the
 ratio of rows per second, median and spread over the rounds. Accuracy: both train the same epochs
-on the same rows with each seed, and answer the same test rows. The `Trainer` needs the package accelerate. `VOLANO_DATA` names the folder that
-holds `banking77`.
+on the same rows with each seed, and answer the same test rows. The `Trainer` needs the package
+accelerate. `VOLANO_DATA` names the folder that holds `banking77`.
 """
 
 from __future__ import annotations
