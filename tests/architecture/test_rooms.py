@@ -32,7 +32,7 @@ ROOMS = (
     "wheel",
 )
 
-LONGEST_FILE = 610
+LONGEST_FILE = 600
 FORBIDDEN_NAMES = {
     "base",
     "bases",

@@ -9,11 +9,9 @@ from __future__ import annotations
 from volano.evaluation.baselines import BASELINES, Baseline, majority, tfidf_svm
 from volano.evaluation.calibration import fit_temperature, softmax
 from volano.evaluation.gate import (
-    AlphaSpending,
     Judgement,
     NonInferiority,
     judge,
-    minimum_rows,
     not_worse,
 )
 from volano.evaluation.metrics import (
@@ -25,6 +23,7 @@ from volano.evaluation.metrics import (
     row_scores,
 )
 from volano.evaluation.rows import align_names, scores_by_name
+from volano.evaluation.spending import AlphaSpending, minimum_rows
 
 __all__ = [
     "BASELINES",
