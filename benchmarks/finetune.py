@@ -2,10 +2,10 @@
 
     python benchmarks/finetune.py [--epochs 1] [--seeds 0 1 2] [--layers all|N] [--rounds 5]
 
-Speed: windows of training steps of either side, in turns in one process, after a warm-up; the
-ratio of rows per second, median and spread over the rounds. Accuracy: both train the same epochs
-on the same rows with each seed, and answer the same test rows. The `Trainer` needs the package
-accelerate. `VOLANO_DATA` names the folder that holds `banking77`.
+Speed: windows of training steps of either side, each in a process of its own, in turns, after a
+warm-up; the ratio of rows per second, median and spread over the rounds. Accuracy: both train the
+same epochs on the same rows with each seed, and answer the same test rows. The `Trainer` needs the
+package accelerate. `VOLANO_DATA` names the folder that holds `banking77`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import contextlib
 import csv
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -49,7 +51,7 @@ def read(name: str) -> tuple[list[str], list[str]]:
 class TrainerSide:
     """Fine-tuning as the documentation of transformers has it: fp32, dynamic padding, batch 32."""
 
-    def __init__(self, epochs: int, seed: int, max_steps: int = -1) -> None:
+    def __init__(self, epochs: int, seed: int) -> None:
         from transformers import (
             AutoModelForSequenceClassification,
             AutoTokenizer,
@@ -79,7 +81,6 @@ class TrainerSide:
         arguments = TrainingArguments(
             output_dir=self._folder.name,
             num_train_epochs=epochs,
-            max_steps=max_steps,
             per_device_train_batch_size=TRAINER_ROWS,
             per_device_eval_batch_size=64,
             seed=seed,
@@ -172,64 +173,97 @@ class Enough(Exception):
     """Ends a run after its last window."""
 
 
-def windows(rounds: int, layers: int | None) -> tuple[list[float], list[float], float]:
-    """Rows per second of both sides, window by window in turns; and our seconds before step one.
+def hand_over(window: float | None) -> None:
+    """Tell the driver what a window took, and wait until it is this side's turn again."""
+    print("ready" if window is None else f"{window:.6f}", flush=True)
+    if sys.stdin.readline().strip() != "go":
+        raise Enough
 
-    Our loop runs as it is and hands over after each window: its steps are those of a real run.
-    """
-    import threading
 
-    from transformers import TrainerCallback
-
-    ours, theirs = [], []
-    turn = threading.Semaphore(1)
-    handed = threading.Semaphore(0)
-    before = 0.0
-
-    class Window(TrainerCallback):  # type: ignore[misc]
-        def on_step_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-            if state.global_step % WINDOW_STEPS == 0:
-                turn.acquire()
-                self.started = time.perf_counter()
-
-        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step % WINDOW_STEPS == 0:
-                seconds = time.perf_counter() - self.started
-                theirs.append(WINDOW_STEPS * TRAINER_ROWS / seconds)
-                handed.release()
-                if len(theirs) > rounds:
-                    control.should_training_stop = True
-
-    trainer = TrainerSide(epochs=1, seed=0, max_steps=WINDOW_STEPS * (rounds + 1))
-    trainer.trainer.add_callback(Window())
-    thread = threading.Thread(target=trainer.trainer.train, daemon=True)
+def our_windows(layers: int | None) -> None:
+    """Windows of our loop as it is: its steps are those of a real run."""
     side = OurSide(1, 0, layers)
-    state = {"started": 0.0, "begun": time.perf_counter()}
+    started = 0.0
 
     def step(label: str, done: float, _total: float) -> None:
-        nonlocal before
-        if label != "training":
+        nonlocal started
+        if label != "training" or done % WINDOW_STEPS:
             return
-        if state["started"] == 0.0:
-            before = time.perf_counter() - state["begun"]
-        elif done % WINDOW_STEPS == 0:
-            seconds = time.perf_counter() - state["started"]
-            ours.append(WINDOW_STEPS * side.plan.batch_rows / seconds)
-            if len(ours) > rounds:
-                raise Enough
-            if not thread.is_alive():
-                thread.start()
-            else:
-                turn.release()
-            handed.acquire()
-        elif done % WINDOW_STEPS != 1 and state["started"]:
-            return
-        state["started"] = time.perf_counter()
+        seconds = time.perf_counter() - started
+        hand_over(WINDOW_STEPS * side.plan.batch_rows / seconds if started else None)
+        started = time.perf_counter()
 
     with contextlib.suppress(Enough):
         side.train(step)
-    # The first window of either side warms it up.
-    return ours[1:], theirs[1:], before
+
+
+def trainer_windows() -> None:
+    """Windows of the `Trainer`'s loop."""
+    from transformers import TrainerCallback
+
+    class Window(TrainerCallback):  # type: ignore[misc]
+        started = 0.0
+
+        def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step % WINDOW_STEPS:
+                return
+            seconds = time.perf_counter() - self.started
+            try:
+                hand_over(WINDOW_STEPS * TRAINER_ROWS / seconds if self.started else None)
+            except Enough:
+                control.should_training_stop = True
+            self.started = time.perf_counter()
+
+    side = TrainerSide(epochs=1, seed=0)
+    side.trainer.add_callback(Window())
+    side.trainer.train()
+
+
+class Side:
+    """One side in a process of its own, which computes only while it is asked for a window."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        # The first window warms it up; nothing else runs until it is through.
+        while (line := self._read()) != "ready":
+            print(line, file=sys.stderr)
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a side ended with exit code {self._process.wait()}")
+        return line.strip()
+
+    def window(self) -> float:
+        """Rows per second of one window."""
+        assert self._process.stdin
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def stop(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def windows(rounds: int, layers: str) -> tuple[list[float], list[float]]:
+    """Rows per second of both sides, window by window in turns."""
+    sides = Side("--side", "ours", "--layers", layers), Side("--side", "trainer")
+    found: tuple[list[float], list[float]] = [], []
+    for _ in range(rounds):
+        for side, values in zip(sides, found, strict=True):
+            values.append(side.window())
+    for side in sides:
+        side.stop()
+    return found
 
 
 def main() -> None:
@@ -238,11 +272,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--layers", default="all", help="layers that learn, from the top")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--side", choices=["ours", "trainer"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     use_cores()
     layers = None if options.layers == "all" else int(options.layers)
-    ours, theirs, before = windows(options.rounds, layers)
+    if options.side:
+        trainer_windows() if options.side == "trainer" else our_windows(layers)
+        return
+    ours, theirs = windows(options.rounds, options.layers)
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=False)]
     lines = [
         f"Layers that learn: {options.layers}. Windows of {WINDOW_STEPS} steps in turns.",
@@ -254,7 +292,6 @@ def main() -> None:
         lines.append(
             f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
         )
-    lines += ["", f"Before its first step Volano reads features for {before:.0f} s, once a run."]
     print("\n".join(lines), flush=True)
     if options.seeds:
         lines += [
