@@ -143,6 +143,10 @@ def _show_check(found: dict[str, Any]) -> None:
         print(f"  note: {note}")
     for name, rows in found["cleaning"]["rare_classes"].items():
         print(f"  rare class: {shorten(name)} has {rows} row{'s' if rows != 1 else ''}")
+    for alike in found["like_labels"]:
+        names = ", ".join(f"{_label(name)} {rows:,}" for name, rows in alike["rows"].items())
+        print(f"  warning: labels that differ only by case, space or punctuation: {names}")
+        print(f"    fix: {alike['fix']}")
     labels = sorted(found["labels"].items(), key=lambda item: -item[1])
     shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
     more = ", ..." if len(labels) > SHOWN_NAMES else ""

@@ -318,6 +318,15 @@ def test_all_that_comes_from_data_is_escaped(tmp_path: Path) -> None:
     assert page.text.count("alert") > 40
 
 
+def test_labels_that_look_like_one_are_shown(tmp_path: Path) -> None:
+    turn = record()
+    turn["data"]["like_labels"] = [{"rows": {"Good": 30, SCRIPT: 4}, "fix": "write 'Good'"}]
+    text, page = drawn(tmp_path, turn)
+    assert "Good (30), " + SCRIPT + " (4): write 'Good'." in page.text
+    assert SCRIPT not in text
+    assert "Labels that look like one" not in drawn(tmp_path)[1].text
+
+
 def test_the_policy_lets_only_our_script_run(tmp_path: Path) -> None:
     import base64
     import hashlib

@@ -3,7 +3,7 @@
 from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
-from volano.data._labels import check_labels, is_missing
+from volano.data._labels import LikeLabels, check_labels, is_missing, like_labels
 from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
 from volano.data._read import Sample, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
@@ -19,6 +19,7 @@ __all__ = [
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "LikeLabels",
     "Prepared",
     "ReadReport",
     "Row",
@@ -35,6 +36,7 @@ __all__ = [
     "fold",
     "golden_from_test",
     "is_missing",
+    "like_labels",
     "read_rows",
     "resolve",
     "sample",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.data import like_labels
 from volano.spec import Spec, digest
 from volano.store import Run
 
@@ -93,7 +95,15 @@ def _data(runs: Mapping[str, Run]) -> dict[str, Any]:
         "feedback_rows": data["num_feedback_rows"],
         "files": data["files"],
         "notes": data["notes"],
+        "like_labels": _like_labels(runs["data"]),
         "cleaning": prepare["cleaning"],
         "columns": columns,
         "golden_rows": prepare["golden_rows"],
     }
+
+
+def _like_labels(data: Run) -> list[dict[str, Any]]:
+    """Labels that may be one class; from the artifact, since no label is in the summary."""
+    text = (data.artifact.path / "labels.json").read_text(encoding="utf-8")
+    counts = {item["label"]: item["rows"] for item in json.loads(text)}
+    return [found.as_dict() for found in like_labels(counts)]

@@ -342,9 +342,10 @@ class Wheel:
         """What is wrong with the data, as a turn would find it; trains nothing.
 
         Returns:
-          ``rows``, ``classes``, and for each kind of finding its count, action and first rows.
+          ``data``; ``cleaning``, for each kind of finding its count, action and first rows;
+          ``labels`` with their rows; ``like_labels``, which may be one class.
         """
-        from volano.data import GoldenRows, Snapshot, clean
+        from volano.data import GoldenRows, Snapshot, clean, like_labels
         from volano.wheel import stages
 
         with self.store.turning():
@@ -359,10 +360,12 @@ class Wheel:
             golden = GoldenRows.open(self._frozen(frozen).artifact.path / stages.GOLDEN_FILE)
         selection = clean(snapshot, self.spec.clean, golden=golden)
         counts = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
+        labels = dict(zip(snapshot.labels, counts, strict=True))
         return {
             "data": dict(runs["data"].summary),
             "cleaning": selection.as_dict(),
-            "labels": dict(zip(snapshot.labels, counts, strict=True)),
+            "labels": labels,
+            "like_labels": [found.as_dict() for found in like_labels(labels)],
         }
 
     # History -----------------------------------------------------------------------------------

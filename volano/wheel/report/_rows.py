@@ -37,6 +37,7 @@ def data(evidence: Evidence) -> Section:
     found = mapping(evidence.record.get("data"))
     body: list[Child] = [_flow(evidence, found), _findings(evidence, found), _columns(found)]
     body.append(_balance(evidence))
+    body.append(_like_labels(found))
     notes = found.get("notes")
     if isinstance(notes, list) and notes:
         body.append(el("ul", [el("li", data_text(note, 300)) for note in notes], class_="small"))
@@ -238,6 +239,21 @@ def _balance(evidence: Evidence) -> Markup | None:
             el("div", [line(*item) for item in sizes[-ENDS:]], class_="flow classes"),
         ]
     return raw(parts)
+
+
+def _like_labels(found: Mapping[str, Any]) -> Markup | None:
+    """Labels that may be one class, written in several ways."""
+    lines = []
+    for group in rows(found.get("like_labels")):
+        parts: list[Child] = []
+        for label, size in mapping(group.get("rows")).items():
+            comma = ", " if parts else ""
+            parts += [comma, data_text(label, 60), f" ({count(number(size) or 0)})"]
+        lines.append(el("li", parts, ": ", data_text(group.get("fix", ""), 200), "."))
+    if not lines:
+        return None
+    say = "Labels that differ only by case, space or punctuation. They were learned as several."
+    return raw(el("h3", "Labels that look like one"), el("p", say), el("ul", lines))
 
 
 def _ranked(sizes: Sequence[int]) -> Markup:

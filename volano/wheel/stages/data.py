@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from volano.data import FeedbackRow, Snapshot, SourceFile, resolve, take_snapshot
+import numpy as np
+
+from volano.data import (
+    FeedbackRow,
+    Snapshot,
+    SourceFile,
+    like_labels,
+    resolve,
+    take_snapshot,
+)
 from volano.errors import DataError
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
@@ -53,7 +62,10 @@ class DataStage:
                 where=", ".join(file.name for file in files)[:200],
                 fix="volano turn",
             )
-        Snapshot.open(context.out)
+        snapshot = Snapshot.open(context.out)
+        rows = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
+        for found in like_labels(dict(zip(snapshot.labels, rows, strict=True))):
+            context.progress.say(f"    {found}")
         return summary.as_dict()
 
 
