@@ -132,11 +132,16 @@ def _label(name: str) -> str:
 
 
 def _show_check(found: dict[str, Any]) -> None:
+    from volano.data import places_by_file
+
     counts = found["cleaning"]["counts"]
     for name, entry in counts.items():
         if entry["rows"] == 0:
             continue
-        first = ", ".join(str(place) for place in entry["first"][:8])
+        by_file = places_by_file(entry["first"][:8]).items()
+        first = "; ".join(
+            f"{file} row{'s' if len(rows) > 1 else ''} {', '.join(rows)}" for file, rows in by_file
+        )
         more = f"  ({first}{', ...' if entry['rows'] > 8 else ''})" if first else ""
         print(f"  {name.replace('_', ' '):<16} {entry['rows']:>9,} {entry['action']}{more}")
     for note in found["data"]["notes"]:

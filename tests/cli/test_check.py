@@ -36,3 +36,20 @@ def test_labels_in_several_spellings_are_warned_of_and_not_merged(tmp_path: Path
 def test_nothing_is_warned_of_without_reason(tmp_path: Path, run: Any) -> None:
     done = run("check", cwd=_wheel(tmp_path, "good one,positive\nbad one,negative\n"))
     assert "warning" not in done.out
+
+
+def test_a_row_is_counted_without_the_header_whatever_its_lines(tmp_path: Path, run: Any) -> None:
+    rows = '"one\nover\nlines",good\ntwo,bad\nthree\ntwo,bad\nfour,\n'
+    done = run("check", cwd=_wheel(tmp_path, rows))
+    assert "(reviews.csv row 3)" in done.out  # broken: line 6 of the file
+    assert "(reviews.csv row 4)" in done.out  # a duplicate
+    counts = run("check", "--json", cwd=tmp_path).json["cleaning"]["counts"]
+    assert counts["broken"]["first"] == ["reviews.csv row 3"]
+    assert counts["duplicates"]["first"] == ["reviews.csv row 4"]
+    assert counts["empty"]["first"] == ["reviews.csv row 5"]
+
+
+def test_rows_of_one_file_are_listed_together(tmp_path: Path, run: Any) -> None:
+    rows = "".join(f"text {place},{'good' if place % 2 else 'bad'}\n" for place in range(4))
+    done = run("check", cwd=_wheel(tmp_path, rows * 2))
+    assert "4 dropped  (reviews.csv rows 5, 6, 7, 8)" in done.out

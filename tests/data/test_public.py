@@ -34,6 +34,7 @@ def test_public_names() -> None:
         "golden_from_test",
         "is_missing",
         "like_labels",
+        "places_by_file",
         "read_rows",
         "resolve",
         "sample",

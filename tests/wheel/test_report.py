@@ -144,7 +144,7 @@ def record(turn: int = 1, **changes: Any) -> dict[str, Any]:
             "notes": [],
             "cleaning": {
                 "counts": {
-                    kind: {"rows": rows, "action": "dropped", "first": ["train.csv:558"][:rows]}
+                    kind: {"rows": rows, "action": "dropped", "first": ["train.csv row 558"][:rows]}
                     for kind, rows in counts.items()
                 },
                 "rare_classes": {},

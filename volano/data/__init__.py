@@ -10,7 +10,7 @@ from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
-from volano.data._table import BrokenRow, FileReport, ReadReport, Row
+from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
 
 __all__ = [
     "BrokenRow",
@@ -37,6 +37,7 @@ __all__ = [
     "golden_from_test",
     "is_missing",
     "like_labels",
+    "places_by_file",
     "read_rows",
     "resolve",
     "sample",

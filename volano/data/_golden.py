@@ -22,7 +22,7 @@ from volano.data._row_writer import RowWriter
 from volano.data._snapshot import disk_error, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
-from volano.data._table import ReadReport
+from volano.data._table import ReadReport, place_of
 
 __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 
@@ -144,7 +144,7 @@ def golden_from_test(
     def note(kind: str, place: str, number: int) -> None:
         first = summary.first.setdefault(kind, [])
         if len(first) < 20:
-            first.append(f"{place}:{number}")
+            first.append(place_of(place, number))
 
     def batches() -> Iterator[list[Sequence[Any]]]:
         for batch in read_batches(files, columns=[*inputs, target], report=report):
@@ -162,7 +162,7 @@ def golden_from_test(
                 note("empty", name, number)
             for repair in usable.repaired:
                 note("repaired", name, repair.number)
-            places = [f"{name}:{number}" for number in usable.numbers]
+            places = [place_of(name, number) for number in usable.numbers]
             hashes = _hash_columns(*hash_inputs(usable.inputs))
             yield [*usable.inputs, usable.labels, places, *hashes]
         if not summary.num_rows:
@@ -215,7 +215,7 @@ class GoldenRows:
 
     @property
     def places(self) -> list[str]:
-        """Where each row came from, as ``file:row``."""
+        """Where each row came from, as ``file row N``."""
         return self._rows.take("place", self._all())
 
     def column(self, name: str) -> list[str]:

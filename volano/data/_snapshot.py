@@ -30,7 +30,7 @@ from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
 from volano.data._sources import SourceFile
-from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt
+from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt, place_of
 from volano.errors import DataError, shorten
 
 __all__ = [
@@ -75,6 +75,7 @@ class SnapshotSummary:
       missing_targets: What stood in the place of a target -> rows, such as ``{"None": 12}``.
       files: What was found in each file.
       notes: What a person should know.
+      first: Kind -> where the first 20 such rows are, as ``file row N``, 1 being the first row.
     """
 
     inputs: tuple[str, ...]
@@ -321,7 +322,7 @@ class _SnapshotWriter:
     def _find(self, kind: str, place: str, number: int, line: int | None, detail: str) -> None:
         first = self._summary.first.setdefault(kind, [])
         if len(first) < 20:
-            first.append(f"{place}:{number}")
+            first.append(place_of(place, number))
         finding = {"kind": kind, "file": place, "row": number, "line": line, "detail": detail}
         self._findings.write(json.dumps(finding, ensure_ascii=False) + "\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.data import places_by_file
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
 from volano.wheel.report._format import count, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
@@ -106,7 +107,7 @@ def _findings(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
         Column("Rows that are"),
         Column("rows", "n"),
         Column("were"),
-        Column("file: rows", "text"),
+        Column("where", "text"),
     ]
     digests = mapping(evidence.record.get("artifacts"))
     where = [
@@ -120,7 +121,12 @@ def _findings(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
         el("h3", "Found in the rows"),
         table(columns, lines, caption="Findings", stack=True),
         _details(evidence),
-        el("p", "All of them: ", where, ".", class_="small soft wrap") if where else None,
+        el(
+            "p",
+            "Row 1 is the first below the header. ",
+            ["All of them, with their lines: ", where, "."] if where else None,
+            class_="small soft wrap",
+        ),
     )
 
 
@@ -128,7 +134,7 @@ def _details(evidence: Evidence) -> Markup | None:
     """What exactly was wrong with the first rows that could not be read as they were."""
     lines: list[Sequence[Cell | Child]] = [
         [
-            [data_text(item.get("file", ""), 60), f": {item.get('row', '')}"],
+            [data_text(item.get("file", ""), 60), f" row {item.get('row', '')}"],
             FINDINGS.get(str(item.get("kind")), (str(item.get("kind", "")), ""))[0],
             data_text(item["detail"], 200),
         ]
@@ -137,20 +143,17 @@ def _details(evidence: Evidence) -> Markup | None:
     ]
     if not lines:
         return None
-    heads = [Column("File: row", "name"), Column("is"), Column("because", "text")]
+    heads = [Column("Where", "name"), Column("is"), Column("because", "text")]
     drawn = table(heads, lines, caption="What was wrong, row by row", stack=True)
     return folded(f"What was wrong with the first {len(lines)}", drawn)
 
 
 def _places(places: Sequence[str], total: int) -> list[Child]:
-    """``train.csv: 370, 465``: rows by file, in the order found."""
-    by_file: dict[str, list[str]] = {}
-    for place in places:
-        name, _, row = place.rpartition(":")
-        by_file.setdefault(name, []).append(row)
+    """``train.csv rows 370, 465``: by file, in the order found."""
     parts: list[Child] = []
-    for name, numbers in by_file.items():
-        parts += ["; " if parts else "", data_text(name or "rows", 60), ": ", ", ".join(numbers)]
+    for name, numbers in places_by_file(places).items():
+        word = " row " if len(numbers) == 1 else " rows "
+        parts += ["; " if parts else "", data_text(name, 60), word, ", ".join(numbers)]
     rest = total - len(places)
     if rest > 0 and places:
         parts.append(el("span", f" and {count(rest)} more", class_="soft"))

@@ -27,7 +27,7 @@ class DataStage:
     """Sources and feedback -> `Snapshot`."""
 
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("feedback",)
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ class PrepareStage:
     """Snapshot and golden rows -> fitted columns and encoded splits."""
 
     name: ClassVar[str] = "prepare"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("data", "golden")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
