@@ -138,6 +138,14 @@ def test_numbers_of_tests_are_given_once(store: Store) -> None:
     assert [store.test_number(key) for key in ("a", "b", "a", "c", "b")] == [1, 2, 1, 3, 2]
 
 
+def test_a_question_that_is_not_worth_asking_takes_no_number(store: Store) -> None:
+    assert store.test_number("a") == 1
+    assert store.test_number("b", worth=lambda number: number > 2) is None
+    assert store.test_number("c", worth=lambda number: number == 2) == 2
+    # What was asked has its number, whatever is thought of it now.
+    assert store.test_number("a", worth=lambda number: False) == 1
+
+
 def test_numbers_of_tests_are_unique_under_concurrency(
     store: Store, tmp_path: Path, address: str | None
 ) -> None:

@@ -119,6 +119,25 @@ def test_the_same_question_spends_alpha_once(root: Path) -> None:
         assert wheel.turn().record["gate"]["test_number"] == first
 
 
+def test_too_few_golden_rows_spend_no_alpha(root: Path) -> None:
+    with Wheel(root) as wheel:
+        asked = wheel.turn().record["gate"]["test_number"]
+    assert asked == 1
+    edit(root, "min_rows: 10", "min_rows: 1000")
+    edit(root, "epochs: 1", "epochs: 2")
+    with Wheel(root) as wheel:
+        turn = wheel.turn()
+        assert turn.verdict == "inconclusive"
+        assert "golden rows are too few to judge on (at least 1000)" in turn.record["reason"]
+        assert turn.record["gate"]["test_number"] is None
+        assert turn.record["gate"]["level"] is None
+        assert wheel.turn().unchanged
+    # The very question, once there is a chance of an answer.
+    edit(root, "min_rows: 1000", "min_rows: 10")
+    with Wheel(root) as wheel:
+        assert wheel.turn().record["gate"]["test_number"] == 2
+
+
 def test_the_champion_is_not_compared_with_itself(root: Path) -> None:
     with Wheel(root) as wheel:
         wheel.promote(1)

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -428,8 +428,17 @@ class Store:
         assert frozen is not None
         return frozen
 
-    def test_number(self, key: str) -> int:
-        """The number, from 1, of this question to the golden rows; the same question keeps it."""
+    def test_number(
+        self, key: str, *, worth: Callable[[int], bool] = lambda number: True
+    ) -> int | None:
+        """The number, from 1, of this question to the golden rows; the same question keeps it.
+
+        Args:
+          key: The question.
+          worth: Whether to ask it, under the number it would get. It must not look at answers.
+        Returns:
+          The number; None when it is not worth asking, and then it takes none.
+        """
         while True:
             with contextlib.suppress(IntegrityError), self.begin() as connection:
                 query = sa.select(t.tests.c.number).where(t.tests.c.key == key)
@@ -437,6 +446,8 @@ class Store:
                 if found is not None:
                     return int(found)
                 last = connection.execute(sa.select(sa.func.max(t.tests.c.number))).scalar() or 0
+                if not worth(last + 1):
+                    return None
                 values = {"number": last + 1, "key": key, "at": time.time()}
                 connection.execute(t.tests.insert().values(values))
                 return int(last) + 1

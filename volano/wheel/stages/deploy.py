@@ -23,7 +23,7 @@ from volano.evaluation import (
 )
 from volano.export import describe_bundle
 from volano.runtime import MANIFEST, Model, load
-from volano.spec import digest
+from volano.spec import GateSpec, digest
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages import golden as golden_stage
@@ -52,13 +52,28 @@ class DeployStage:
             "metric": setting.spec.gate.metric,
         }
         same = champion is not None and candidate == _bundle_id(champion.artifact.path / BUNDLE)
-        return {
+        ingredients = {
             "question": question,
             "champion_turn": champion.turn if champion else None,
             # Asking whether a bundle is better than itself spends nothing.
-            "test_number": None if same else setting.store.test_number(digest(question)),
+            "test_number": None,
             "gate": setting.spec.gate.model_dump(),
         }
+        if same:
+            return ingredients
+        golden_rows = int(parents["golden"].summary["rows"])
+        fewest = 0
+
+        def worth(number: int) -> bool:
+            # With so few rows nothing can be promoted, whatever the answers: nothing is spent.
+            nonlocal fewest
+            fewest = _fewest_rows(setting.spec.gate, number)
+            return golden_rows >= fewest
+
+        number = setting.store.test_number(digest(question), worth=worth)
+        if number is None:
+            return {**ingredients, "fewest_rows": fewest}
+        return {**ingredients, "test_number": number}
 
     def run(self, context: Context) -> Mapping[str, Any]:
         out = context.out
@@ -92,27 +107,21 @@ class DeployStage:
     def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
+        unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
+        if "fewest_rows" in context.ingredients:
+            return {**unspent, **_too_few(golden.num_rows, context.ingredients["fewest_rows"])}
         if number is None:
             return {
-                "test_number": None,
-                "level": None,
-                "verdict": "inconclusive",
+                **unspent,
                 "reference": f"the champion of turn {turn}",
                 "reason": f"it is the champion of turn {turn}: there is nothing to compare",
             }
         level = AlphaSpending(gate.alpha).level(number)
-        fewest = max(gate.min_rows, minimum_rows(level))
+        fewest = _fewest_rows(gate, number)
         spent = {"test_number": number, "level": level}
+        # This question was asked under another setting of the gate, and has its number already.
         if golden.num_rows < fewest:
-            return {
-                **spent,
-                "verdict": "inconclusive",
-                "reference": None,
-                "reason": (
-                    f"{golden.num_rows} golden rows are too few to judge on (at least {fewest}); "
-                    "'volano promote' ships it all the same"
-                ),
-            }
+            return {**unspent, **spent, **_too_few(golden.num_rows, fewest)}
         champion = context.ingredients["question"]["champion"]
         metric = gate.metric
         if champion is not None:
@@ -156,6 +165,19 @@ class DeployStage:
             "reason": f"{comparison} {reference}: {effect}, p = {found.p_better:.2g}"
             f" where {level:.2g} is asked for",
         }
+
+
+def _fewest_rows(gate: GateSpec, number: int) -> int:
+    """The golden rows below which test `number` cannot end in a promotion."""
+    return max(gate.min_rows, minimum_rows(AlphaSpending(gate.alpha).level(number)))
+
+
+def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
+    return {
+        "reference": None,
+        "reason": f"{golden_rows} golden rows are too few to judge on (at least {fewest}); "
+        "'volano promote' ships it all the same",
+    }
 
 
 def chosen_bundle(run: Run) -> Path:
