@@ -16,6 +16,7 @@ import volano
 from volano.errors import VolanoError, WheelError, shorten
 
 if TYPE_CHECKING:
+    from volano.store import Champion
     from volano.wheel import Turn, Wheel
 
 __all__ = ["app", "main"]
@@ -43,9 +44,6 @@ SHOWN_NAMES = 10
 
 SHOWN_COLUMNS = 50
 """Columns that `init` lists for a person; --json has them all."""
-
-MOST_TURNS = 2**31 - 1
-"""The largest number that every store can look for."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -189,7 +187,9 @@ def _show_turn(made: Turn) -> None:
             )
     print(f"  {record['seconds']:.0f} s; report: {made.report}")
     scores = record["gate"]["scores"] or {}
-    if made.verdict == "promoted":
+    if record["bundle"] is None:
+        print("  'volano clean' has removed its bundle")
+    elif made.verdict == "promoted":
         print("next: volano serve")
     elif scores and scores["candidate"] < scores["reference"]:
         print("next: more or better rows; 'volano check' says what is wrong with those there are")
@@ -411,7 +411,7 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
+    number: Annotated[int, typer.Argument(metavar="TURN", help="Its number.")],
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -423,13 +423,23 @@ def show(
 
 @app.command()
 def promote(
-    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
+    number: Annotated[int, typer.Argument(metavar="TURN", help="Its number.")],
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Make a turn's bundle the champion, whatever the gate said."""
     with _wheel(folder) as wheel:
-        champion = wheel.promote(number)
+        _show_champion(wheel.promote(number), as_json)
+
+
+@app.command()
+def rollback(folder: Folder = HERE, as_json: AsJson = False) -> None:
+    """Make the champion before the present one serve again."""
+    with _wheel(folder) as wheel:
+        _show_champion(wheel.rollback(), as_json)
+
+
+def _show_champion(champion: Champion, as_json: bool) -> None:
     _result(
         {"champion": champion.turn, "why": champion.why},
         as_json,
@@ -438,15 +448,26 @@ def promote(
 
 
 @app.command()
-def rollback(folder: Folder = HERE, as_json: AsJson = False) -> None:
-    """Make the champion before the present one serve again."""
+def clean(
+    keep: Annotated[int, typer.Option(help="Earlier champions that stay for rollback.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what no turn needs any more; what serves, the last turn and all feedback stay."""
     with _wheel(folder) as wheel:
-        champion = wheel.rollback()
-    _result(
-        {"champion": champion.turn, "why": champion.why},
-        as_json,
-        lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
-    )
+        found = wheel.clean(keep=keep, dry_run=dry_run)
+
+    def show() -> None:
+        for stage, count in found.stages.items():
+            print(f"  {stage:<10} {count:>6,}")
+        what = f"{found.artifacts} artifacts and {found.leftovers} left-over folders"
+        size = f"{found.size_bytes / 1e6:,.1f} MB"
+        print(f"{what}, {size}, would go" if dry_run else f"removed {what}, {size}")
+        kept = ", ".join(map(str, found.kept_turns)) or "none"
+        print(f"  turns with a bundle to promote or go back to: {kept}")
+
+    _result(asdict(found), as_json, show)
 
 
 @bundle_app.command("export")

@@ -37,6 +37,7 @@ def test_the_commands() -> None:
         "bundle export",
         "bundle verify",
         "check",
+        "clean",
         "demo",
         "feedback export",
         "feedback import",

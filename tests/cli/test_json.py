@@ -149,11 +149,34 @@ def test_answers_on_stdout_are_a_table(answered: Path, run: Any) -> None:
     assert done.out.splitlines() == ["text,sentiment,prediction_id,who,at"]
 
 
+def test_clean(wheel: Path, run: Any) -> None:
+    leftover = wheel / ".volano" / "artifacts" / ".new-1"
+    leftover.mkdir()
+    (leftover / "half").write_bytes(bytes(1000))
+    promised = {
+        "artifacts": 0, "leftovers": 1, "size_bytes": 1000, "kept": 8, "kept_turns": [1],
+    }  # fmt: skip
+    found = run("clean", "--dry-run", "-C", wheel, "--json").json
+    assert found.items() >= {**promised, "dry_run": True}.items()
+    assert (
+        "0 artifacts and 1 left-over folders, 0.0 MB, would go"
+        in run("clean", "--dry-run", "-C", wheel).out
+    )
+    assert leftover.exists()
+    assert run("clean", "-C", wheel, "--json").json.items() >= promised.items()
+    assert not leftover.exists()
+    assert "removed 0 artifacts" in run("clean", "-C", wheel).out
+
+
 # Errors ----------------------------------------------------------------------------------------
 
 ERRORS: list[tuple[str, tuple[object, ...]]] = [
     ("WHEEL-010", ("show", 99)),
     ("WHEEL-010", ("promote", 99)),
+    ("WHEEL-010", ("show", 10**20)),
+    ("WHEEL-010", ("promote", 10**20)),
+    ("WHEEL-010", ("show", 0)),
+    ("WHEEL-015", ("clean", "--keep=-1")),
     ("WHEEL-011", ("promote", 1)),
     ("WHEEL-012", ("rollback",)),
     ("WHEEL-020", ("init", "reviews.csv")),
@@ -237,8 +260,6 @@ def test_wrong_usage_is_not_an_answer(words: tuple[str, ...], run: Any) -> None:
         ("serve", "--port", -1),
         ("serve", "--bundle", "x.volano", "--port", 99999),
         ("queue", "--limit", -1),
-        ("show", "9" * 20),
-        ("promote", "9" * 20),
     ],
     ids=lambda words: " ".join(map(str, words)),
 )

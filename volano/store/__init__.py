@@ -1,6 +1,7 @@
 """The wheel's memory: artifacts by content, lineage, turns, champions, predictions, feedback."""
 
 from volano.store._assets import fetch as fetch_asset
+from volano.store._clean import Unneeded, remove_unneeded, unneeded
 from volano.store._database import open_database
 from volano.store._log import Correction, LabelledRow, LoggedPrediction, PredictionLog
 from volano.store._store import (
@@ -22,9 +23,12 @@ __all__ = [
     "PredictionLog",
     "Run",
     "Store",
+    "Unneeded",
     "disk_errors",
     "fetch_asset",
     "file_digest",
     "folder_digest",
     "open_database",
+    "remove_unneeded",
+    "unneeded",
 ]

@@ -1,6 +1,7 @@
 """Turning: the plan of stages, what is cached, and the wheel as one object."""
 
 from volano.wheel._answers import AnswerSummary, answer_table, check_output
+from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary
 from volano.wheel._corrections import ImportSummary, export_feedback, import_feedback
 from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
@@ -8,9 +9,11 @@ from volano.wheel._stage import Context, Setting, Stage
 from volano.wheel._wheel import SPEC_FILE, STORE_FOLDER, Turn, Wheel
 
 __all__ = [
+    "KEEP_CHAMPIONS",
     "SPEC_FILE",
     "STORE_FOLDER",
     "AnswerSummary",
+    "CleanSummary",
     "Context",
     "ImportSummary",
     "InitResult",

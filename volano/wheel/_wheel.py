@@ -18,6 +18,7 @@ from volano.errors import BundleError, DataError, StoreError, VolanoError, Wheel
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store
+from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store, line_of_champions
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
 from volano.wheel._stage import Setting, Stage, run_stage
@@ -36,7 +37,7 @@ class Turn:
     Attributes:
       number: From 1.
       verdict: ``promoted``, ``rejected`` or ``inconclusive``.
-      bundle: The candidate's folder.
+      bundle: The candidate's folder; `Wheel.clean` may have removed it since.
       report: The report, an HTML file.
       record: All of it, JSON-able: what ``volano turn --json`` prints.
       unchanged: Whether nothing had changed since this turn, so that none was made.
@@ -308,9 +309,10 @@ class Wheel:
         from volano.wheel._record import turn_record
 
         deploy = runs["deploy"]
-        champion = self.store.champion()
+        champions = self.store.champions()
+        champion_turn = champions[0].turn if champions else None
         record = turn_record(
-            self.spec, runs, champion.turn if champion else None, seconds, notes=notes
+            self.spec, runs, champion_turn, seconds, champions=champions, notes=notes
         )
         promoted = record["verdict"] == "promoted"
         number = self.store.add_turn(
@@ -333,9 +335,14 @@ class Wheel:
 
     def _turn_of(self, record: Mapping[str, Any], *, unchanged: bool = False) -> Turn:
         number = int(record["turn"])
-        bundle = self.store.artifact(record["artifacts"]["deploy"]).path / BUNDLE
+        bundle = self.store.place(record["artifacts"]["deploy"]) / BUNDLE
         report = self.store.folder / "turns" / f"{number:04d}" / "report.html"
-        full = {**record, "bundle": str(bundle), "report": str(report), "unchanged": unchanged}
+        full = {
+            **record,
+            "bundle": str(bundle) if bundle.is_dir() else None,
+            "report": str(report),
+            "unchanged": unchanged,
+        }
         return Turn(number, str(record["verdict"]), bundle, report, full, unchanged)
 
     def check(self) -> dict[str, Any]:
@@ -378,7 +385,7 @@ class Wheel:
         """One turn.
 
         Raises:
-          WheelError: There is none of that number.
+          WheelError: There is none of that number (WHEEL-010).
         """
         return self._turn_of(self.store.turn(number))
 
@@ -386,7 +393,8 @@ class Wheel:
         """Make a turn's bundle the champion, whatever the gate said.
 
         Raises:
-          WheelError: There is no such turn, or it serves already (WHEEL-011).
+          WheelError: There is no such turn (WHEEL-010), it serves already (011), or `clean` has
+            removed its bundle (014).
         """
         turn = self.show(number)
         champion = self.store.champion()
@@ -401,16 +409,9 @@ class Wheel:
         """Make the champion before the present one serve again.
 
         Raises:
-          WheelError: There was none (WHEEL-012).
+          WheelError: There was none (WHEEL-012), or its bundle is gone (014).
         """
-        champions = self.store.champions()
-        # A rollback is a champion too; going back twice must not return to what was left.
-        seen: list[int] = []
-        for champion in reversed(champions):
-            if champion.why.startswith("rolled back") and seen:
-                seen.pop()
-            else:
-                seen.append(champion.turn)
+        seen = line_of_champions(self.store.champions())
         if len(seen) < 2:
             raise WheelError(
                 12,
@@ -423,6 +424,20 @@ class Wheel:
             turn.number, turn.record["artifacts"]["deploy"], f"rolled back from turn {seen[-1]}"
         )
         return self.champion()
+
+    def clean(self, *, keep: int = KEEP_CHAMPIONS, dry_run: bool = False) -> CleanSummary:
+        """Remove the artifacts that no turn needs any more, and what killed runs left.
+
+        Everything of the last turn and of the champion's turn stays, the bundles of earlier
+        champions, golden rows, predictions, feedback, and the record and report of every turn.
+
+        Args:
+          keep: How many earlier champions stay, of those that `rollback` leads to.
+          dry_run: Only say what would go.
+        Raises:
+          WheelError: A turn runs in another process (WHEEL-001); `keep` is negative (015).
+        """
+        return clean_store(self.store, keep=keep, dry_run=dry_run)
 
     def champion(self) -> Champion:
         """What serves.
