@@ -310,7 +310,10 @@ def feedback_import(
         )
 
     def show() -> None:
-        print(f"{found.joined + found.labelled} corrections taken in")
+        print(
+            f"{found.new + found.changed} corrections taken in: {found.new} new, "
+            f"{found.changed} changed; {found.unchanged} unchanged"
+        )
         if found.unknown:
             more = ", ..." if len(found.unknown) > 1 else ""
             first = shorten(found.unknown[0])
@@ -356,6 +359,24 @@ def feedback_export(
             wheel.log, output, inputs=list(wheel.spec.inputs), target=wheel.spec.target_name
         )
     _result({"rows": rows, "output": str(output)}, as_json, lambda: _say(f"{rows} corrections"))
+
+
+@feedback_app.command("remove")
+def feedback_remove(
+    ids: Annotated[list[str], typer.Argument(metavar="PREDICTION_ID...", help="What it is of.")],
+    who: Annotated[str, typer.Option(help="Who says so.")] = "remove",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Take the corrections of predictions back."""
+    with _wheel(folder) as wheel:
+        found = wheel.remove_feedback(ids, who=who)
+
+    def show() -> None:
+        without = f"; {len(found.without)} had none" if found.without else ""
+        print(f"corrections of {len(found.removed)} predictions removed{without}")
+
+    _result({"removed": found.removed, "without": found.without}, as_json, show)
 
 
 @app.command()

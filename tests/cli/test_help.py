@@ -41,6 +41,7 @@ def test_the_commands() -> None:
         "demo",
         "feedback export",
         "feedback import",
+        "feedback remove",
         "history",
         "init",
         "predict",

@@ -3,7 +3,13 @@
 from volano.store._assets import fetch as fetch_asset
 from volano.store._clean import Unneeded, remove_unneeded, unneeded
 from volano.store._database import open_database
-from volano.store._log import Correction, LabelledRow, LoggedPrediction, PredictionLog
+from volano.store._log import (
+    Correction,
+    LabelledRow,
+    LoggedPrediction,
+    PredictionLog,
+    TakenBack,
+)
 from volano.store._store import (
     Artifact,
     Champion,
@@ -23,6 +29,7 @@ __all__ = [
     "PredictionLog",
     "Run",
     "Store",
+    "TakenBack",
     "Unneeded",
     "disk_errors",
     "fetch_asset",

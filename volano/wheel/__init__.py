@@ -2,7 +2,12 @@
 
 from volano.wheel._answers import AnswerSummary, answer_table, check_output
 from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary
-from volano.wheel._corrections import ImportSummary, export_feedback, import_feedback
+from volano.wheel._corrections import (
+    ImportSummary,
+    export_feedback,
+    import_feedback,
+    remove_feedback,
+)
 from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
@@ -29,4 +34,5 @@ __all__ = [
     "import_feedback",
     "init_wheel",
     "progress_for",
+    "remove_feedback",
 ]

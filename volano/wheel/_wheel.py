@@ -17,7 +17,7 @@ from volano.compression import pass_kinds
 from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
-from volano.store import Champion, PredictionLog, Run, Store
+from volano.store import Champion, PredictionLog, Run, Store, TakenBack
 from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store, line_of_champions
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
@@ -506,6 +506,19 @@ class Wheel:
             [logged(prediction, row) for prediction, row in zip(predictions, rows, strict=True)]
         )
         return predictions
+
+    def remove_feedback(self, ids: Sequence[str], *, who: str = "") -> TakenBack:
+        """Take back the corrections of predictions, so that no later turn learns from them.
+
+        Args:
+          ids: Of predictions. One that has no correction, or none any more, is no error.
+          who: Who says so.
+        Raises:
+          WheelError: An id is of no prediction; nothing is taken back then (WHEEL-016).
+        """
+        from volano.wheel._corrections import remove_feedback
+
+        return remove_feedback(self.log, ids, who=who)
 
     def export(self, path: str | Path) -> int:
         """Pack the champion into one `.volano` file; returns its size in bytes."""
