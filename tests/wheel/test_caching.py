@@ -119,6 +119,29 @@ def test_the_same_question_spends_alpha_once(root: Path) -> None:
         assert wheel.turn().record["gate"]["test_number"] == first
 
 
+def test_a_later_turn_measures_itself_beside_the_champion(root: Path) -> None:
+    with Wheel(root) as wheel:
+        first = wheel.turn().record
+        assert (first["champions"], first["speed"]) == ([], None) or first["verdict"] == "promoted"
+        if first["verdict"] != "promoted":
+            wheel.promote(1)
+    edit(root, "epochs: 1", "epochs: 3")
+    with Wheel(root) as wheel:
+        turn = wheel.turn()
+        record = turn.record
+        assert [item["turn"] for item in record["champions"]] == [1]
+        assert set(record["speed"]) == {"rows", "candidate", "champion"}
+        assert record["speed"]["champion"]["p50_ms"] > 0
+        deploy = turn.bundle.parent
+        changes = json.loads((deploy / "class_changes.json").read_text())
+        assert {change["name"] for change in changes} == {"negative", "positive"}
+        assert sum(change["support"] for change in changes) == record["gate"]["golden_rows"]
+        for line in (deploy / "mistakes.jsonl").read_text().splitlines():
+            assert json.loads(line)["place"].startswith("reviews.csv row ")
+        # What is measured is in the record and not in the artifact, whose digest must not move.
+        assert "speed" not in json.loads((deploy / "verdict.json").read_text())
+
+
 def test_too_few_golden_rows_spend_no_alpha(root: Path) -> None:
     with Wheel(root) as wheel:
         asked = wheel.turn().record["gate"]["test_number"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from volano.evaluation.baselines import BASELINES, Baseline, majority, tfidf_svm
 from volano.evaluation.calibration import fit_temperature, softmax
+from volano.evaluation.changes import ClassChange, class_changes
 from volano.evaluation.gate import (
     Judgement,
     NonInferiority,
@@ -29,6 +30,7 @@ __all__ = [
     "BASELINES",
     "AlphaSpending",
     "Baseline",
+    "ClassChange",
     "ClassRow",
     "ClassificationReport",
     "Estimate",
@@ -36,6 +38,7 @@ __all__ = [
     "NonInferiority",
     "ReliabilityBin",
     "align_names",
+    "class_changes",
     "classification_report",
     "fit_temperature",
     "judge",

@@ -9,7 +9,7 @@ from typing import Any
 
 from volano.data import like_labels
 from volano.spec import Spec, digest
-from volano.store import Run
+from volano.store import Champion, Run
 
 __all__ = ["turn_record", "turn_state"]
 
@@ -25,6 +25,7 @@ def turn_record(
     champion_turn: int | None,
     seconds: float,
     *,
+    champions: Sequence[Champion] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a turn found, as plain values.
@@ -34,6 +35,7 @@ def turn_record(
       runs: Stage -> its run.
       champion_turn: The champion that the candidate was compared with.
       seconds: What the whole turn took.
+      champions: All until now, newest first.
       notes: What else a person should know.
     """
     deploy, prepare = runs["deploy"].summary, runs["prepare"].summary
@@ -53,7 +55,9 @@ def turn_record(
             "champion_turn": champion_turn,
             "golden_rows": deploy["golden_rows"],
         },
+        "champions": [_champion(item) for item in reversed(champions)],
         "candidates": runs["compress"].summary["candidates"],
+        "speed": deploy.get("speed"),
         "data": _data(runs),
         "training": {
             **runs["train"].summary,
@@ -74,6 +78,11 @@ def turn_record(
         "lineage": {name: {"key": run.key, **dict(run.lineage)} for name, run in runs.items()},
         "seconds": round(seconds, 2),
     }
+
+
+def _champion(champion: Champion) -> dict[str, Any]:
+    at = datetime.datetime.fromtimestamp(champion.at, datetime.UTC).isoformat(timespec="seconds")
+    return {"turn": champion.turn, "at": at, "why": champion.why}
 
 
 def _data(runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.compression import measure_speed
 from volano.data import GoldenRows
 from volano.evaluation import (
     AlphaSpending,
     align_names,
+    class_changes,
     classification_report,
     judge,
     minimum_rows,
@@ -32,13 +34,14 @@ __all__ = ["BUNDLE", "DeployStage"]
 
 BUNDLE = "bundle"
 WORST_MISTAKES = 40
+SPEED_ROWS = 256
 
 
 class DeployStage:
     """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
 
     name: ClassVar[str] = "deploy"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("golden", "evaluate", "compress")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -101,8 +104,29 @@ class DeployStage:
             gate={key: summary[key] for key in ("verdict", "reason", "reference")},
         )
         (out / "verdict.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        # After what is written: what was measured differs from run to run, an artifact must not.
+        summary["speed"] = self._speed(context, golden, source)
         context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
         return summary
+
+    def _speed(self, context: Context, golden: GoldenRows, source: Path) -> dict[str, Any] | None:
+        """The candidate and the champion, timed one after the other on the same golden rows."""
+        champion = context.ingredients["question"]["champion"]
+        asked = context.ingredients
+        same = asked["test_number"] is None and "fewest_rows" not in asked
+        if champion is None or same or not golden.num_rows:
+            return None
+        columns = {name: golden.column(name)[:SPEED_ROWS] for name in golden.inputs}
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        other = context.setting.store.artifact(champion).path / BUNDLE
+        return {
+            "rows": len(rows),
+            "candidate": measure_speed(load(source), rows),
+            "champion": measure_speed(load(other), rows),
+        }
 
     def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
         gate = context.spec.gate
@@ -127,12 +151,16 @@ class DeployStage:
         if champion is not None:
             reference = f"the champion of turn {turn}"
             other = load(context.setting.store.artifact(champion).path / BUNDLE, threads=1)
-            theirs = scores_by_name(
-                metric,
-                _answer(other, golden),
-                other.task.names,  # type: ignore[attr-defined]
+            theirs_NC, ours_NC = _answer(other, golden), _answer(model, golden)
+            names: tuple[str, ...] = other.task.names  # type: ignore[attr-defined]
+            theirs = scores_by_name(metric, theirs_NC, names, golden.targets)
+            changes = class_changes(
+                _named(ours_NC, model.task.names),  # type: ignore[attr-defined]
+                _named(theirs_NC, names),
                 golden.targets,
             )
+            text = json.dumps([change.as_dict() for change in changes], ensure_ascii=False)
+            (context.out / "class_changes.json").write_text(text, encoding="utf-8")
         else:
             # Baselines answer with names alone, so they are compared on being right.
             metric = "accuracy"
@@ -214,6 +242,10 @@ def _answer(model: Model, golden: GoldenRows) -> NDArray[np.float64]:
     return np.asarray(probabilities)
 
 
+def _named(probabilities: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    return [names[code] for code in probabilities.argmax(axis=1).tolist()]
+
+
 def _write_mistakes(
     path: Path,
     golden: GoldenRows,
@@ -227,10 +259,12 @@ def _write_mistakes(
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
     columns = {name: golden.column(name) for name in golden.inputs}
+    places = golden.places
     with path.open("w", encoding="utf-8") as file:
         for row in worst.tolist():
             line = {
                 "row": row,
+                "place": places[row],
                 "inputs": {name: values[row][:500] for name, values in columns.items()},
                 "right": names[labels[row]],
                 "predicted": names[answers[row]],
