@@ -35,6 +35,8 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(bundle_app, name="bundle")
 
 Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's folder.")]
+Number = Annotated[int, typer.Argument(metavar="TURN", help="Its number.")]
+Output = Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HERE = Path()
 ON_THE_LINE = "give the command the right path"
@@ -51,11 +53,28 @@ INTERRUPTED = 130
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("-C", metavar="DIR", help="The wheel's folder.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     if version:
         print(f"volano {volano.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+    given = {"folder": folder, "as_json": as_json or None}
+    context.default_map = _defaults(
+        context.command, {name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _defaults(command: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What stands before a command is the default of what stands behind it: the last counts."""
+    below = getattr(command, "commands", {})
+    return {name: _defaults(item, given) for name, item in below.items()} if below else given
 
 
 def _say(text: str = "") -> None:
@@ -67,6 +86,11 @@ def _result(value: Any, as_json: bool, show: Callable[[], None]) -> None:
         print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
     else:
         show()
+
+
+def _refuse_both(output: Path | None, as_json: bool, *, fix: str) -> None:
+    if as_json and output is None:
+        raise WheelError(30, "--json and the rows both want stdout", fix=fix)
 
 
 def _wheel(folder: Path) -> Wheel:
@@ -200,7 +224,7 @@ def _show_turn(made: Turn) -> None:
 @app.command()
 def predict(
     table: Annotated[str, typer.Argument(help="Rows to answer.")],
-    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
+    output: Output = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle instead of the champion.")] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
@@ -209,10 +233,7 @@ def predict(
     from volano.data import resolve
     from volano.wheel import answer_table, check_output, progress_for
 
-    if as_json and output is None:
-        raise WheelError(
-            30, "--json and the answers both want stdout", fix="volano predict TABLE -o FILE --json"
-        )
+    _refuse_both(output, as_json, fix="volano predict TABLE -o FILE --json")
     files = resolve([table], root=Path.cwd(), fix=ON_THE_LINE)
     check_output(output, files)
     progress = progress_for()
@@ -310,29 +331,7 @@ def feedback_import(
         )
 
     def show() -> None:
-        print(
-            f"{found.new + found.changed} corrections taken in: {found.new} new, "
-            f"{found.changed} changed; {found.unchanged} unchanged"
-        )
-        if found.unknown:
-            more = ", ..." if len(found.unknown) > 1 else ""
-            first = shorten(found.unknown[0])
-            print(f"  {len(found.unknown)} ids are not of this wheel: {first}{more}")
-        if found.empty or found.broken:
-            print(f"  left out: {found.empty} rows without a value, {found.broken} broken rows")
-        if found.missing or found.unfit:
-            print(
-                f"  refused: {found.missing} rows with a word for nothing, {found.unfit} whose "
-                "value is too long or has line breaks"
-            )
-        for name, count in list(found.refused.items())[:SHOWN_NAMES]:
-            close = found.nearest.get(name)
-            hint = f"; did you mean {shorten(close)}?" if close else ""
-            print(f"  refused: {count} rows with the unknown class {shorten(name)}{hint}")
-        if len(found.refused) > SHOWN_NAMES:
-            print(f"  refused: {len(found.refused) - SHOWN_NAMES} more unknown classes")
-        if found.refused:
-            print("  --new-class takes unknown names in, as classes that are to be learned")
+        print("\n".join(found.lines(SHOWN_NAMES)))
         if found.new_names and known:
             names = ", ".join(shorten(name) for name in found.new_names[:SHOWN_NAMES])
             print(f"  new classes from the next turn on: {names}")
@@ -343,17 +342,14 @@ def feedback_import(
 
 @feedback_app.command("export")
 def feedback_export(
-    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
+    output: Output = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write the corrections that hold."""
     from volano.wheel import export_feedback
 
-    if as_json and output is None:
-        raise WheelError(
-            30, "--json and the rows both want stdout", fix="volano feedback export -o FILE"
-        )
+    _refuse_both(output, as_json, fix="volano feedback export -o FILE --json")
     with _wheel(folder) as wheel:
         rows = export_feedback(
             wheel.log, output, inputs=list(wheel.spec.inputs), target=wheel.spec.target_name
@@ -432,7 +428,7 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="TURN", help="Its number.")],
+    number: Number,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -444,7 +440,7 @@ def show(
 
 @app.command()
 def promote(
-    number: Annotated[int, typer.Argument(metavar="TURN", help="Its number.")],
+    number: Number,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -512,10 +508,13 @@ def bundle_export(
 
 @bundle_app.command("verify")
 def bundle_verify(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A .volano file or a bundle's folder.")],
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a bundle against its manifest."""
+    if context.find_root().params["folder"] is not None:
+        raise typer.BadParameter("this command is about a bundle, and no wheel", param_hint="'-C'")
     model = volano.load(bundle)
     found = {"bundle": model.id, "name": model.manifest["name"], "inputs": list(model.inputs)}
     _result(found, as_json, lambda: print(f"{bundle}: whole, id {model.id[:16]}"))

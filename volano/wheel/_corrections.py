@@ -68,6 +68,33 @@ class ImportSummary:
     first: list[str] = field(default_factory=list)
     new_names: list[str] = field(default_factory=list)
 
+    def lines(self, num_names: int) -> list[str]:
+        """What was taken in and what was not, for a person; `num_names` refused names at most."""
+        said = [
+            f"{self.new + self.changed} corrections taken in: {self.new} new, "
+            f"{self.changed} changed; {self.unchanged} unchanged"
+        ]
+        if self.unknown:
+            more = ", ..." if len(self.unknown) > 1 else ""
+            first = shorten(self.unknown[0])
+            said.append(f"  {len(self.unknown)} ids are not of this wheel: {first}{more}")
+        if self.empty or self.broken:
+            said.append(f"  left out: {self.empty} rows without a value, {self.broken} broken rows")
+        if self.missing or self.unfit:
+            said.append(
+                f"  refused: {self.missing} rows with a word for nothing, {self.unfit} whose "
+                "value is too long or has line breaks"
+            )
+        for name, count in list(self.refused.items())[:num_names]:
+            close = self.nearest.get(name)
+            hint = f"; did you mean {shorten(close)}?" if close else ""
+            said.append(f"  refused: {count} rows with the unknown class {shorten(name)}{hint}")
+        if len(self.refused) > num_names:
+            said.append(f"  refused: {len(self.refused) - num_names} more unknown classes")
+        if self.refused:
+            said.append("  --new-class takes unknown names in, as classes that are to be learned")
+        return said
+
 
 def import_feedback(
     log: PredictionLog,
