@@ -242,7 +242,7 @@ def test_other_columns_than_those_of_the_golden_rows(
         for work in (wheel.turn, wheel.check):
             with pytest.raises(WheelError) as caught:
                 work()
-            assert caught.value.code == "WHEEL-030"
+            assert caught.value.code == "WHEEL-033"
             assert piece in str(caught.value)
 
 

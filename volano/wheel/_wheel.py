@@ -234,7 +234,7 @@ class Wheel:
         for part, now in (("inputs", list(self.spec.inputs)), ("target", self.spec.target_name)):
             if then[part] != now:
                 raise WheelError(
-                    30,
+                    33,
                     f"the golden rows were frozen with the {part} {_listed(then[part])}, "
                     f"and the spec now has {_listed(now)}",
                     where=str(self.root / SPEC_FILE),
