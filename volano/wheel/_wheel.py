@@ -14,7 +14,7 @@ import numpy as np
 
 from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
-from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError
+from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError, shorten
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store, TakenBack
@@ -50,6 +50,12 @@ class Turn:
     record: Mapping[str, Any]
     unchanged: bool = False
 
+    def __repr__(self) -> str:
+        accuracy = self.metrics.get("accuracy")
+        quality = f" accuracy={accuracy['value']:.3f}" if accuracy else ""
+        unchanged = " unchanged" if self.unchanged else ""
+        return f"<volano.Turn {self.number} {self.verdict}{quality}{unchanged}: {self.bundle}>"
+
     @property
     def metrics(self) -> Mapping[str, Any]:
         """Metric -> value, low, high, on golden rows."""
@@ -73,6 +79,10 @@ class Wheel:
     def __init__(self, root: str | Path = ".", *, progress: Progress | None = None) -> None:
         self.root = Path(root)
         self.progress = progress or SilentProgress()
+
+    def __repr__(self) -> str:
+        # Nothing is opened to say it: a folder without a spec has a repr as well.
+        return f"<volano.Wheel {shorten(str(self.root.resolve()), 120)}>"
 
     @cached_property
     def spec(self) -> Spec:
