@@ -144,81 +144,30 @@ def init(
 @app.command()
 def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Say what is wrong with the data; train nothing."""
+    from volano.wheel import check_lines
+
     with _wheel(folder) as wheel:
         found = wheel.check()
-    _result(found, as_json, lambda: _show_check(found))
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= 40 and name.isprintable() else shorten(name, 40)
-
-
-def _show_check(found: dict[str, Any]) -> None:
-    from volano.data import places_by_file
-
-    counts = found["cleaning"]["counts"]
-    for name, entry in counts.items():
-        if entry["rows"] == 0:
-            continue
-        by_file = places_by_file(entry["first"][:8]).items()
-        first = "; ".join(
-            f"{file} row{'s' if len(rows) > 1 else ''} {', '.join(rows)}" for file, rows in by_file
-        )
-        more = f"  ({first}{', ...' if entry['rows'] > 8 else ''})" if first else ""
-        print(f"  {name.replace('_', ' '):<16} {entry['rows']:>9,} {entry['action']}{more}")
-    for note in found["data"]["notes"]:
-        print(f"  note: {note}")
-    for name, rows in found["cleaning"]["rare_classes"].items():
-        print(f"  rare class: {shorten(name)} has {rows} row{'s' if rows != 1 else ''}")
-    for alike in found["like_labels"]:
-        names = ", ".join(f"{_label(name)} {rows:,}" for name, rows in alike["rows"].items())
-        print(f"  warning: labels that differ only by case, space or punctuation: {names}")
-        print(f"    fix: {alike['fix']}")
-    labels = sorted(found["labels"].items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
-    more = ", ..." if len(labels) > SHOWN_NAMES else ""
-    print(f"  classes          {len(labels):>9,} ({shown}{more})")
-    print("next: volano turn")
+    _result(found, as_json, lambda: print("\n".join(check_lines(found))))
 
 
 @app.command()
 def turn(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """data, prepare, train, evaluate, compress, deploy; then the gate's verdict and a report."""
     with _wheel(folder) as wheel:
-        made = wheel.turn()
-    _result(made.record, as_json, lambda: _show_turn(made))
+        made, serving = wheel.turn(), _serving(wheel)
+    _result(made.record, as_json, lambda: _show_turn(made, serving))
 
 
-def _show_turn(made: Turn) -> None:
-    record = made.record
-    if made.unchanged:
-        print(f"nothing has changed since turn {made.number} ({made.verdict})")
-    else:
-        print(f"turn {made.number}: {made.verdict}")
-    print(f"  {record['reason']}")
-    for name in ("accuracy", "f1_macro", "log_loss", "calibration_error"):
-        if name in record["metrics"]:
-            found = record["metrics"][name]
-            print(
-                f"  {name:<18} {found['value']:.4f}  "
-                f"({found['low']:.4f} to {found['high']:.4f}, golden rows)"
-            )
-    for candidate in record["candidates"]:
-        if candidate["chosen"]:
-            print(
-                f"  ships {candidate['name']}: {candidate['size_bytes'] / 1e6:.1f} MB, "
-                f"{candidate['p50_ms']:.1f} ms a row"
-            )
-    print(f"  {record['seconds']:.0f} s; report: {made.report}")
-    scores = record["gate"]["scores"] or {}
-    if record["bundle"] is None:
-        print("  'volano clean' has removed its bundle")
-    elif made.verdict == "promoted":
-        print("next: volano serve")
-    elif scores and scores["candidate"] < scores["reference"]:
-        print("next: more or better rows; 'volano check' says what is wrong with those there are")
-    else:
-        print(f"next: volano promote {made.number}   (ships it all the same)")
+def _show_turn(made: Turn, champion: int | None) -> None:
+    from volano.wheel import turn_lines
+
+    print("\n".join(turn_lines(made, champion=champion)))
+
+
+def _serving(wheel: Wheel) -> int | None:
+    champion = wheel.store.champion()
+    return champion.turn if champion else None
 
 
 @app.command()
@@ -434,8 +383,8 @@ def show(
 ) -> None:
     """Show one turn."""
     with _wheel(folder) as wheel:
-        made = wheel.show(number)
-    _result(made.record, as_json, lambda: _show_turn(made))
+        made, serving = wheel.show(number), _serving(wheel)
+    _result(made.record, as_json, lambda: _show_turn(made, serving))
 
 
 @app.command()

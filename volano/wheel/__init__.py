@@ -12,6 +12,7 @@ from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
 from volano.wheel._wheel import SPEC_FILE, STORE_FOLDER, Turn, Wheel
+from volano.wheel._words import check_lines, next_steps, turn_lines
 
 __all__ = [
     "KEEP_CHAMPIONS",
@@ -29,10 +30,13 @@ __all__ = [
     "Turn",
     "Wheel",
     "answer_table",
+    "check_lines",
     "check_output",
     "export_feedback",
     "import_feedback",
     "init_wheel",
+    "next_steps",
     "progress_for",
     "remove_feedback",
+    "turn_lines",
 ]
