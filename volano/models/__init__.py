@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from volano.models._choose import check_encoder, choose_encoder, encoder_identity
+from volano.models._choose import check_encoder, choose_encoder, encoder_identity, fetch_encoder
 from volano.models._pretrained import Pretrained, locate
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "check_encoder",
     "choose_encoder",
     "encoder_identity",
+    "fetch_encoder",
     "load_weights",
     "locate",
     "save_weights",

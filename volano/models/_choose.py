@@ -11,7 +11,13 @@ from volano.columns.text import FittedText
 from volano.models._pretrained import identity, is_fetched, locate
 from volano.store import file_digest
 
-__all__ = ["MOST_UNKNOWN", "check_encoder", "choose_encoder", "encoder_identity"]
+__all__ = [
+    "MOST_UNKNOWN",
+    "check_encoder",
+    "choose_encoder",
+    "encoder_identity",
+    "fetch_encoder",
+]
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
@@ -55,6 +61,22 @@ def check_encoder(kind: str, options: Mapping[str, Any], root: Path) -> None:
         pretrained.tokenizer_json()
 
 
+def fetch_encoder(
+    kind: str,
+    options: Mapping[str, Any],
+    root: Path,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Fetch a model of the hub that is not on this machine, so that its commit can be in a key.
+
+    Raises:
+      AssetError: It cannot be fetched (ASSET-102), or is incomplete (103, 104).
+    """
+    if kind == "text" and options["encoder"].startswith("hf:"):
+        locate(options["encoder"], root, say=say)
+
+
 def choose_encoder(
     kind: str,
     options: Mapping[str, Any],
@@ -72,8 +94,8 @@ def choose_encoder(
       root: The wheel's folder.
       say: Told what is being fetched and chosen.
     Returns:
-      ``encoder`` (``scratch`` or an address), ``reason``, and for pretrained ones
-      ``tokenizer_json`` and ``longest``.
+      ``encoder`` (``scratch`` or an address, on the hub with its commit), ``reason``, and for
+      pretrained ones ``tokenizer_json`` and ``longest``.
     """
     assert kind == "text", kind
     encoder = options["encoder"]
@@ -88,7 +110,7 @@ def choose_encoder(
         say(f"    a transformer from scratch: {reason}")
         return {"encoder": "scratch", "reason": reason}
     return {
-        "encoder": address,
+        "encoder": pretrained.pinned,
         "reason": f"{share:.1%} of the tokens are unknown to it",
         "tokenizer_json": tokenizer_json,
         "longest": pretrained.longest(),

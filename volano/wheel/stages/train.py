@@ -9,10 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from volano.data import Prepared
+from volano.models import encoder_identity
+from volano.spec import ColumnSpec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
 
 __all__ = ["TrainStage"]
+
+
+def _encoder(setting: Setting, column: ColumnSpec) -> Mapping[str, Any]:
+    return encoder_identity(
+        column.type, column.options, setting.root, fingerprint=setting.store.fingerprint
+    )
 
 
 class TrainStage:
@@ -24,7 +32,16 @@ class TrainStage:
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
-        return {"train": setting.spec.train.model_dump()}
+        # Weights in a folder may change while their tokenizer, all that prepare keeps of them,
+        # stays the same. Of others, prepare's artifact names the package or the commit.
+        folders = {
+            name: found["folder"]
+            for name, column in setting.spec.inputs.items()
+            if "folder" in (found := _encoder(setting, column))
+        }
+        return {"train": setting.spec.train.model_dump()} | (
+            {"encoders": folders} if folders else {}
+        )
 
     def run(self, context: Context) -> Mapping[str, Any]:
         # Here and not above: torch takes seconds to import, and a cached run never needs it.
