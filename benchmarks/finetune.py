@@ -266,24 +266,12 @@ def windows(rounds: int, layers: str) -> tuple[list[float], list[float]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--layers", default="all", help="layers that learn, from the top")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", choices=["ours", "trainer"], help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    use_cores()
-    layers = None if options.layers == "all" else int(options.layers)
-    if options.side:
-        trainer_windows() if options.side == "trainer" else our_windows(layers)
-        return
-    ours, theirs = windows(options.rounds, options.layers)
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=False)]
+def speed(rounds: int, layers: str) -> list[str]:
+    """The table of rows per second."""
+    ours, theirs = windows(rounds, layers)
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     lines = [
-        f"Layers that learn: {options.layers}. Windows of {WINDOW_STEPS} steps in turns.",
+        f"Windows of {WINDOW_STEPS} steps in turns.",
         "",
         "| | rows/s, median | lowest | highest |",
         "|---|---|---|---|",
@@ -293,6 +281,26 @@ def main() -> None:
             f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
         )
     print("\n".join(lines), flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--layers", default="all", help="layers that learn, from the top")
+    parser.add_argument("--rounds", type=int, default=5, help="0: accuracy alone")
+    parser.add_argument("--side", choices=["ours", "trainer"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    use_cores()
+    layers = None if options.layers == "all" else int(options.layers)
+    if options.side:
+        trainer_windows() if options.side == "trainer" else our_windows(layers)
+        return
+    lines = [f"Layers that learn: {options.layers}."]
+    if options.rounds:
+        lines += ["", *speed(options.rounds, options.layers)]
     if options.seeds:
         lines += [
             "",
