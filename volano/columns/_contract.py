@@ -117,18 +117,38 @@ class FittedColumn(Protocol):
 
 
 class Column(Protocol):
-    """A column type: what a third party implements to add one."""
+    """A column type: what a third party implements to add one.
+
+    Attributes:
+      kind: Its name in specs.
+      version: Raised when the same values would be encoded otherwise.
+      use: Whether it can be an input, the target, or both.
+      content: Whether a value is a thing of its own (a text, a photo), so that two rows with the
+        same one are the same row twice. Rows of numbers and names alone are observations, and
+        many of them may well agree.
+      names: Whether a target of this type is one name out of few, which can be counted.
+      Options: The model of its options.
+      Fitted: What `fit` returns.
+    """
 
     kind: ClassVar[str]
     version: ClassVar[int]
     use: ClassVar[Use]
+    content: ClassVar[bool]
+    names: ClassVar[bool]
     Options: ClassVar[type[BaseModel]]
     Fitted: ClassVar[type[FittedColumn]]
 
     @staticmethod
-    def infer(values: Sequence[str | None]) -> Inference:
-        """How well this type fits the raw values of a column."""
+    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
+        """How well this type fits the raw values of a column, as an input or as the target."""
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedColumn:
+    def refuse(value: str) -> str | None:
+        """Why a raw value that is not empty cannot be a target, in words; None when it can."""
+
+    @staticmethod
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedColumn:
         """Learn from training rows only. May read `values` once, as a stream."""

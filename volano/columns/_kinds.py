@@ -15,7 +15,11 @@ from volano.errors import SpecError, nearest
 __all__ = ["column_kind", "column_kinds", "column_options", "column_uses"]
 
 _KINDS: dict[str, tuple[str, Use]] = {
-    "category": ("volano.columns.category:CategoryColumn", "target"),
+    "boolean": ("volano.columns.boolean:BooleanColumn", "input"),
+    "category": ("volano.columns.category:CategoryColumn", "both"),
+    "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
+    "number": ("volano.columns.number:NumberColumn", "both"),
+    "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }
 """Name -> where its class is, and whether it can be an input, the target or both."""

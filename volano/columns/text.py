@@ -198,11 +198,14 @@ class TextColumn:
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     use: ClassVar[Use] = "input"
+    content: ClassVar[bool] = True
+    names: ClassVar[bool] = False
     Options: ClassVar[type[BaseModel]] = TextOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedText
 
     @staticmethod
-    def infer(values: Sequence[str | None]) -> Inference:
+    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
+        del use
         present = [value for value in values if value and value.strip()]
         if not present:
             return Inference(0.0, "no values")
@@ -219,7 +222,14 @@ class TextColumn:
         )
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedText:
+    def refuse(value: str) -> str | None:
+        del value
+        return None
+
+    @staticmethod
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedText:
         """Fit a text column.
 
         Args:
@@ -228,6 +238,7 @@ class TextColumn:
           options: Those of `TextOptions`, and ``tokenizer_json`` and ``longest`` (the most tokens
             that the encoder takes) when there is a pretrained encoder.
         """
+        del use
         texts = list(values)
         tokenizer_json = options.get("tokenizer_json")
         if tokenizer_json is None:

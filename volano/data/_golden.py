@@ -7,7 +7,7 @@ and its hashes, so that it needs nothing else for as long as the wheel lives.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from volano.data._keys import Hashes, exact_hashes, folded_hashes, hash_inputs
+from volano.data._form import TableForm
+from volano.data._keys import Hashes, exact_hashes, folded_hashes
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
@@ -125,7 +126,12 @@ class TestSummary:
 
 
 def golden_from_test(
-    files: Sequence[SourceFile], *, inputs: Sequence[str], target: str, out: Path
+    files: Sequence[SourceFile],
+    *,
+    inputs: Sequence[str],
+    target: str,
+    out: Path,
+    kinds: Mapping[str, str] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
 
@@ -134,10 +140,12 @@ def golden_from_test(
       inputs: Columns to predict from.
       target: Column to predict.
       out: The file to write, ``golden.arrow``.
+      kinds: Column -> type, for all but texts and a target of names.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
     """
     import_pyarrow("Freezing golden rows")
+    form = TableForm.of(inputs, target, kinds or {})
     report = ReadReport()
     summary = TestSummary()
 
@@ -154,7 +162,7 @@ def golden_from_test(
                 note("broken", name, lost.number)
             if not batch.columns:
                 continue
-            usable = sift(batch)
+            usable = sift(batch, form)
             summary.empty += len(usable.empty)
             summary.num_rows += len(usable.labels)
             summary.repaired += len({repair.number for repair in usable.repaired})
@@ -163,7 +171,9 @@ def golden_from_test(
             for repair in usable.repaired:
                 note("repaired", name, repair.number)
             places = [f"{name}:{number}" for number in usable.numbers]
-            hashes = _hash_columns(*hash_inputs(usable.inputs))
+            hashes = _hash_columns(
+                *form.hashes(usable.inputs, usable.labels, batch.file, usable.numbers)
+            )
             yield [*usable.inputs, usable.labels, places, *hashes]
         if not summary.num_rows:
             raise no_rows(files, report, summary.empty)

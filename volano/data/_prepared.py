@@ -193,10 +193,7 @@ def encode_split(
                     lengths.setdefault(place, []).append(array.lengths)
                 else:
                     append(folder / str(number) / f"{key}.npy", array)
-        encoded = target.encode(batch[target.name])
-        values = next(iter(encoded.arrays.values()))
-        assert isinstance(values, np.ndarray)
-        append(folder / "target.npy", values)
+        append(folder / "target.npy", target.targets(batch[target.name]))  # type: ignore[attr-defined]
     for growing in files.values():
         growing.close()
     for path, parts in lengths.items():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -24,7 +24,8 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
-from volano.data._keys import KEY_DTYPE, hash_inputs
+from volano.data._form import TableForm
+from volano.data._keys import KEY_DTYPE
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
@@ -75,6 +76,9 @@ class SnapshotSummary:
       missing_targets: What stood in the place of a target -> rows, such as ``{"None": 12}``.
       files: What was found in each file.
       notes: What a person should know.
+      counted: Whether the targets are names out of few; else there are no labels, and the code of
+        a row only tells whether two targets are the same.
+      observations: Whether equal rows are several observations and not one row twice.
     """
 
     inputs: tuple[str, ...]
@@ -91,6 +95,8 @@ class SnapshotSummary:
     files: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first: dict[str, list[str]] = field(default_factory=dict)
+    counted: bool = True
+    observations: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,6 +108,7 @@ def take_snapshot(
     inputs: Sequence[str],
     target: str,
     out: Path,
+    kinds: Mapping[str, str] | None = None,
     feedback: Iterable[FeedbackRow] = (),
     on_broken: Literal["drop", "fail"] = "drop",
     on_empty: Literal["drop", "fail"] = "drop",
@@ -116,6 +123,7 @@ def take_snapshot(
       inputs: Columns to predict from.
       target: Column to predict. Labels are stripped of white space at their ends.
       out: Folder for the files; it is made if need be.
+      kinds: Column -> type, for all but texts and a target of names.
       feedback: Corrections, oldest first.
       on_broken: Leave rows out that cannot be parsed, or fail at the first.
       on_empty: Leave rows out that lack all inputs or the target, or fail at the first.
@@ -129,12 +137,15 @@ def take_snapshot(
     assert target not in inputs
     assert inputs
     report = ReadReport()
-    summary = SnapshotSummary(tuple(inputs), target)
+    form = TableForm.of(inputs, target, kinds or {})
+    summary = SnapshotSummary(
+        tuple(inputs), target, counted=form.counted, observations=form.observations
+    )
     out.mkdir(parents=True, exist_ok=True)
     done = False
     try:
         with ExitStack() as stack:
-            writer = stack.enter_context(_SnapshotWriter(out, summary))
+            writer = stack.enter_context(_SnapshotWriter(out, summary, form))
             columns = [*inputs, target]
             for batch in read_batches(files, columns=columns, report=report, progress=progress):
                 place = files[batch.file].name
@@ -145,7 +156,8 @@ def take_snapshot(
             summary.num_feedback_rows = summary.num_rows - summary.num_source_rows
             if not summary.num_rows:
                 raise no_rows(files, report, summary.empty)
-            check_labels(target, writer.counts)
+            if form.counted:
+                check_labels(target, writer.counts)
         summary.labels = tuple(sorted(writer.counts))
         summary.files = [file.as_dict() for file in report.files]
         summary.notes = report.notes
@@ -203,7 +215,7 @@ class Usable:
     repaired: list[Repair]
 
 
-def sift(batch: Batch) -> Usable:
+def sift(batch: Batch, form: TableForm) -> Usable:
     """Tell the rows with inputs and a target from those without; the target is the last column."""
     *inputs, targets = batch.columns
     labels = [label.strip() if label else "" for label in targets]
@@ -222,7 +234,8 @@ def sift(batch: Batch) -> Usable:
         blank = [not text or text.isspace() for text in texts[0]]
     else:
         blank = [not any(map(str.strip, row)) for row in zip(*texts, strict=True)]
-    if not any(blank) and MISSING_LABELS.isdisjoint(labels):
+    refused = form.refused(labels) if not form.counted else {}
+    if not any(blank) and MISSING_LABELS.isdisjoint(labels) and not refused:
         return Usable(batch.numbers, texts, labels, [], {}, repaired)
     empty: list[tuple[int, int | None, str]] = []
     missing: dict[str, int] = {}
@@ -231,6 +244,9 @@ def sift(batch: Batch) -> Usable:
         if label in MISSING_LABELS:
             missing[label] = missing.get(label, 0) + 1
             reason = f"no target ({label!r})" if label else "no target"
+        elif label in refused:
+            missing[label] = missing.get(label, 0) + 1
+            reason = f"the target {shorten(label, 40)} {refused[label]}"
         elif bare:
             reason = "no inputs"
         else:
@@ -266,7 +282,8 @@ def row_schema(inputs: Sequence[str], target: str) -> Any:
 
 
 class _SnapshotWriter:
-    def __init__(self, out: Path, summary: SnapshotSummary) -> None:
+    def __init__(self, out: Path, summary: SnapshotSummary, form: TableForm) -> None:
+        self._form = form
         self.counts: dict[str, int] = {}
         self._codes: dict[str, int] = {}
         self._summary = summary
@@ -299,7 +316,7 @@ class _SnapshotWriter:
         summary = self._summary
         if batch.broken and on_broken == "fail":
             raise _refused(24, "broken", place, batch.broken[0])
-        usable = sift(batch) if batch.columns else Usable([], [], [], [], {}, [])
+        usable = sift(batch, self._form) if batch.columns else Usable([], [], [], [], {}, [])
         if usable.empty and on_empty == "fail":
             number, line, reason = usable.empty[0]
             raise _refused(25, "empty", place, BrokenRow(batch.file, number, line, reason, ""))
@@ -327,7 +344,7 @@ class _SnapshotWriter:
 
     def _write(self, file: int, usable: Usable) -> None:
         codes, counts = self._codes, self.counts
-        for label in usable.labels:
+        for label in usable.labels if self._form.counted else ():
             counts[label] = counts.get(label, 0) + 1
         if len(counts) > len(codes):
             for label in islice(counts, len(codes), None):
@@ -337,10 +354,15 @@ class _SnapshotWriter:
                 raise too_many_labels(self._summary.target, num_rows, list(codes)[:MAX_LABELS])
         num_rows = len(usable.labels)
         keys = np.empty(num_rows, KEY_DTYPE)
-        exact, folded = hash_inputs(usable.inputs)
+        exact, folded = self._form.hashes(
+            usable.inputs, usable.labels, file, usable.numbers
+        )
         keys["exact_hi"], keys["exact_lo"] = exact[:, 0], exact[:, 1]
         keys["folded_hi"], keys["folded_lo"] = folded[:, 0], folded[:, 1]
-        keys["label"] = [codes[label] for label in usable.labels]
+        if self._form.counted:
+            keys["label"] = [codes[label] for label in usable.labels]
+        else:
+            keys["label"] = [self._form.value_code(label) for label in usable.labels]
         self._keys.write(keys.tobytes())
         constant = [[file] * num_rows, usable.numbers, [int(file < 0)] * num_rows]
         self._rows.add([*constant, *usable.inputs, usable.labels])
@@ -383,7 +405,7 @@ def _finish(out: Path, counts: dict[str, int], summary: SnapshotSummary) -> None
     position = {label: code for code, label in enumerate(summary.labels)}
     renumbered = np.array([position[label] for label in counts], np.int32)
     keys = np.lib.format.open_memmap(out / "keys.npy", mode="r+")
-    for start in range(0, len(keys), 2**20):
+    for start in range(0, len(keys) if summary.counted else 0, 2**20):
         block = keys["label"][start : start + 2**20]
         keys["label"][start : start + 2**20] = renumbered[block]
     keys.flush()

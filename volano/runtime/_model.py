@@ -39,6 +39,8 @@ class Prediction:
       probabilities: Name -> probability, highest first.
       bundle: Id of the bundle that answered.
       notes: What was lost on the way in, such as text that was cut; empty when nothing was.
+      low: Lower end of the interval in which the right value is meant to lie; None without one.
+      high: Its upper end.
     """
 
     id: str
@@ -47,17 +49,20 @@ class Prediction:
     probabilities: Mapping[str, float]
     bundle: str
     notes: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON-able fields."""
-        return {
-            "id": self.id,
-            "value": self.value,
-            "probability": self.probability,
-            "probabilities": dict(self.probabilities),
-            "bundle": self.bundle,
-            "notes": list(self.notes),
-        }
+        """The answer as JSON-able fields; what its task does not have is left out."""
+        fields: dict[str, Any] = {"id": self.id, "value": self.value}
+        if self.probability is not None:
+            fields |= {
+                "probability": self.probability,
+                "probabilities": dict(self.probabilities),
+            }
+        if self.low is not None:
+            fields |= {"low": self.low, "high": self.high}
+        return {**fields, "bundle": self.bundle, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ class Model:
                 answer.probabilities,
                 self.id,
                 encoded.notes.get(row, ()),
+                answer.low,
+                answer.high,
             )
             for row, answer in enumerate(answers)
         ]

@@ -125,6 +125,9 @@ def _build(
     if isinstance(passes, dict) and isinstance(passes.get("passes"), list):
         raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
         errors.extend(_passes(document, passes["passes"], known_passes))
+    train = raw.get("train")
+    if isinstance(train, dict) and isinstance(train.get("models"), list):
+        raw["train"] = {**train, "models": tuple(train["models"])}
     errors.extend(_combinations(document))
     spec = None
     try:

@@ -79,8 +79,10 @@ class ColumnSpec(_Section):
 class CleanSpec(_Section):
     """What to do with rows that teach nothing or the wrong thing. All are counted either way."""
 
-    duplicates: Literal["drop", "keep"] = Field(
-        "drop", description="rows whose inputs and target repeat an earlier row"
+    duplicates: Literal["auto", "drop", "keep"] = Field(
+        "auto",
+        description="rows whose inputs and target repeat an earlier row; auto drops them where "
+        "there is a text, image, sound or series",
     )
     conflicts: Literal["keep", "drop"] = Field(
         "keep", description="rows with the same inputs and different targets"
@@ -109,6 +111,9 @@ class SplitSpec(_Section):
 class TrainSpec(_Section):
     """How the model is fitted."""
 
+    models: tuple[str, ...] | Literal["auto"] = Field(
+        "auto", description="what to train, a list; auto goes by the columns; the best one ships"
+    )
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="the most passes over the training rows; auto goes by their number"
     )
@@ -145,8 +150,10 @@ class CompressSpec(_Section):
 class GateSpec(_Section):
     """When a candidate becomes the champion."""
 
-    metric: Literal["accuracy", "log_loss"] = Field(
-        "accuracy", description="the score of a row that is compared with the champion's"
+    metric: Literal["auto", "accuracy", "log_loss", "squared_error", "absolute_error"] = Field(
+        "auto",
+        description="the score of a row that is compared with the champion's; auto: accuracy for "
+        "names, squared_error for numbers",
     )
     alpha: Fraction = Field(
         0.05, gt=0, description="the chance of ever promoting a bundle that is not better"
@@ -192,6 +199,11 @@ class Spec(_Section):
     gate: GateSpec = GateSpec()
     serve: ServeSpec = ServeSpec()
     store: str | None = None
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column -> type, the target among them."""
+        return {name: column.type for name, column in {**self.inputs, **self.target}.items()}
 
     @property
     def target_name(self) -> str:

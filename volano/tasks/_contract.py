@@ -22,11 +22,15 @@ class Answer:
       value: What is predicted.
       probability: How sure the model is of `value`, 0 to 1; None where the task has none.
       probabilities: Name -> probability, highest first; empty where the task has none.
+      low: Lower end of the interval in which the right value is meant to lie; None without one.
+      high: Its upper end.
     """
 
     value: Any
     probability: float | None
     probabilities: Mapping[str, float]
+    low: float | None = None
+    high: float | None = None
 
 
 class Task(Protocol):

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from volano.columns import FittedColumn, Ragged
 from volano.data import EncodedSplit
@@ -23,6 +22,7 @@ from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._frozen import FrozenLayers, layers_of
 from volano.training._head_start import start_head
+from volano.training._objective import Objective, objective
 from volano.training._optimiser import FlatAdamW, parameter_groups, schedule
 from volano.training._plan import TrainPlan
 from volano.training._precision import fast_dtype, use_cores
@@ -66,10 +66,12 @@ class _Feed:
         inputs: Mapping[str, FittedColumn],
         split: EncodedSplit,
         vocabularies: Mapping[str, CompactVocabulary],
+        aim: Objective | None = None,
     ) -> None:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
-        self.targets = torch.from_numpy(np.asarray(split.target).astype(np.int64))
+        self.num_rows = split.num_rows
+        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
         self.widths = split.widths()
 
     def start_above(
@@ -119,6 +121,7 @@ def fit(
     validation: EncodedSplit,
     plan: TrainPlan,
     *,
+    task: str = "classification",
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -134,6 +137,7 @@ def fit(
       train: Rows to learn from.
       validation: Rows that choose the epoch; may be none, then the last one is kept.
       plan: See `plan_training`.
+      task: What the target asks for.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
@@ -143,14 +147,16 @@ def fit(
     use_cores()
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    train_feed = _Feed(inputs, train, vocabularies)
-    validation_feed = _Feed(inputs, validation, vocabularies)
+    aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
+    aim.prepare(network)
+    train_feed = _Feed(inputs, train, vocabularies, aim)
+    validation_feed = _Feed(inputs, validation, vocabularies, aim)
     saved = read_checkpoint(scratch)
     dtype = _dtype(plan, saved[1] if saved else {})
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
     frozen = _freeze(network, plan, (train_feed, validation_feed), step)
-    run = _Run(network, train_feed, validation_feed, plan, dtype, pool, scratch, step, say)
+    run = _Run(network, train_feed, validation_feed, plan, aim, dtype, pool, scratch, step, say)
     try:
         run.go()
     finally:
@@ -180,8 +186,10 @@ def _cut_vocabularies(
     network: Network, inputs: Mapping[str, FittedColumn], splits: tuple[EncodedSplit, ...]
 ) -> dict[str, CompactVocabulary]:
     vocabularies = {}
-    for encoder, (name, column) in zip(network.encoders, inputs.items(), strict=True):
-        used = [np.array([column.pad_id])]  # type: ignore[attr-defined]
+    for name, encoder in zip(network.columns, network.encoders, strict=True):
+        if "ids" not in encoder.keys:  # type: ignore[operator]
+            continue
+        used = [np.array([inputs[name].pad_id])]  # type: ignore[attr-defined]
         for split in splits:
             ids = split.columns[name].arrays["ids"]
             assert isinstance(ids, Ragged)
@@ -197,7 +205,8 @@ def _freeze(
     """Take the lowest layers out of every encoder that allows it."""
     parts = []
     for name, encoder in zip(network.columns, network.encoders, strict=True):
-        assert isinstance(encoder, TextEncoder)
+        if not isinstance(encoder, TextEncoder):
+            continue
         layers = layers_of(encoder)
         if plan.layers is None or layers is None or plan.layers >= len(layers):
             continue
@@ -224,6 +233,7 @@ class _Run:
         train: _Feed,
         validation: _Feed,
         plan: TrainPlan,
+        aim: Objective,
         dtype: torch.dtype,
         pool: DropoutPool | None,
         scratch: Path,
@@ -231,25 +241,19 @@ class _Run:
         say: Callable[[str], None],
     ) -> None:
         self._network, self._train, self._validation = network, train, validation
-        self._plan, self._dtype, self._pool = plan, dtype, pool
+        self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
         self._scratch, self._report, self._say = scratch, step, say
         self.result = TrainResult(
             precision=str(dtype).removeprefix("torch.").replace("float", "fp")
         )
-        counts = torch.bincount(train.targets, minlength=network.head.out_features).float()
-        self._class_weights = (
-            len(train.targets) / (counts.clamp(min=1) * (counts > 0).sum())
-            if plan.balanced
-            else None
-        )
         self._best: list[Tensor] | None = None
-        self._best_score = (-1.0, -float("inf"))
+        self._best_score = (-float("inf"), -float("inf"))
         self._stale = 0
 
     def go(self) -> None:
         plan, network = self._plan, self._network
         saved = read_checkpoint(self._scratch)
-        if plan.head_start and saved is None:
+        if plan.head_start and self._aim.head_start and saved is None:
             self._start_head()
         network.encoders.to(self._dtype)
         groups = parameter_groups(
@@ -301,13 +305,17 @@ class _Run:
 
     def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         plan = self._plan
-        return epoch_batches(
-            self._train.widths,
-            rows=plan.batch_rows,
-            tokens=plan.batch_tokens,
-            seed=plan.seed,
-            epoch=epoch,
-        )
+        return [
+            batch
+            for turn in range(epoch * plan.passes, (epoch + 1) * plan.passes)
+            for batch in epoch_batches(
+                self._train.widths,
+                rows=plan.batch_rows,
+                tokens=plan.batch_tokens,
+                seed=plan.seed,
+                epoch=turn,
+            )
+        ]
 
     def _step(self, rows: NDArray[np.int64], step: int, num_steps: int) -> float:
         if self._pool:
@@ -315,12 +323,7 @@ class _Run:
         # For encoders that draw random numbers by themselves: a resumed run draws the same.
         torch.manual_seed(self._plan.seed * 1_000_003 + step)
         logits = self._network(self._train.batch(rows))
-        loss = F.cross_entropy(
-            logits,
-            self._train.targets[rows],
-            weight=self._class_weights,
-            label_smoothing=self._plan.label_smoothing,
-        )
+        loss = self._aim.loss(self._network, logits, self._train.targets[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):
@@ -356,10 +359,12 @@ class _Run:
             score, found = average_score, average_found
         entry |= {**found, "averaged": averaged}
         if found:
+            shown = ", ".join(
+                f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items()
+            )
             self._say(
-                f"    epoch {epoch + 1} of {self._plan.epochs}: loss {entry['train_loss']:.3f}, "
-                f"validation {found['validation_loss']:.3f}, "
-                f"accuracy {found['validation_accuracy']:.1%}"
+                f"    epoch {epoch + 1} of {self._plan.epochs}: "
+                f"train loss {entry['train_loss']:.4g}, {shown}"
             )
         else:
             score = (float(epoch + 1), 0.0)
@@ -374,17 +379,17 @@ class _Run:
         self.result.curves.append(entry)
 
     def _validate(self) -> tuple[tuple[float, float], dict[str, float]]:
-        """(accuracy, minus loss) of the present weights, and both by name; empty without rows."""
-        known = self._validation.targets >= 0
+        """What the present weights are worth, the larger the better, and the same by name; empty
+        without rows.
+        """
+        known = self._aim.known(self._validation.targets)
         if not known.any():
             return (0.0, 0.0), {}
-        logits = _logits(self._network, self._validation)[known]
-        targets = self._validation.targets[known]
-        loss = F.cross_entropy(logits, targets).item()
+        outputs = _outputs(self._network, self._validation)[known]
+        score, loss, found = self._aim.score(outputs, self._validation.targets[known])
         if not np.isfinite(loss):
             raise self._diverged(f"the loss on validation rows is {loss}")
-        accuracy = (logits.argmax(1) == targets).float().mean().item()
-        return (accuracy, -loss), {"validation_loss": loss, "validation_accuracy": accuracy}
+        return score, found
 
     def _start_head(self) -> None:
         """Fit the head to what the encoder says of the rows before it is trained."""
@@ -395,7 +400,7 @@ class _Run:
             self._network.head,
             (self._features(self._train, rows), self._train.targets[rows]),
             (self._features(self._validation, validation), self._validation.targets[validation]),
-            self._class_weights,
+            getattr(self._aim, "class_weights", None),
         )
         if self.result.head_start is not None:
             self._say(f"    before fine-tuning: accuracy {self.result.head_start:.1%}")
@@ -444,9 +449,9 @@ class _Run:
         return int(state["step"])
 
 
-def _logits(network: Network, feed: _Feed) -> Tensor:
+def _outputs(network: Network, feed: _Feed) -> Tensor:
     network.eval()
-    found = torch.zeros((len(feed.targets), network.head.out_features))
+    found = torch.zeros((feed.num_rows, network.head.out_features))
     with torch.no_grad():
         for rows in feed.batches():
             found[rows] = network(feed.batch(rows)).float()
@@ -456,6 +461,6 @@ def _logits(network: Network, feed: _Feed) -> Tensor:
 def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
-    """A network's logits for every row of a split, in order; shape (num_rows, num_outputs)."""
+    """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
     use_cores()
-    return np.asarray(_logits(network, _Feed(inputs, split, {})).numpy())
+    return np.asarray(_outputs(network, _Feed(inputs, split, {})).numpy())

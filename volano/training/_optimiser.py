@@ -80,7 +80,7 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         match = _LAYER.search(name)
-        if name.startswith("head."):
+        if name.startswith(("head.", "table.")):
             rate = head_rate
         elif match:
             rate = learning_rate * layer_decay ** (num_layers - 1 - int(match[1]))

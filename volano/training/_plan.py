@@ -9,13 +9,16 @@ from volano.spec import TrainSpec
 
 __all__ = ["TrainPlan", "plan_training"]
 
+TABLE_STEPS = 1500
+
 
 @dataclass(frozen=True)
 class TrainPlan:
     """How one network is fitted.
 
     Attributes:
-      epochs: Passes over the training rows at the most.
+      epochs: Epochs at the most.
+      passes: Passes over the training rows that make an epoch; more than one where rows are few.
       learning_rate: Highest rate of the encoder's top layer.
       head_rate: Highest rate of the head.
       layer_decay: A layer's rate as a share of the rate of the layer above it.
@@ -37,6 +40,7 @@ class TrainPlan:
     """
 
     epochs: int
+    passes: int
     learning_rate: float
     head_rate: float
     layer_decay: float
@@ -61,25 +65,37 @@ class TrainPlan:
         return asdict(self)
 
 
-def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainPlan:
+def plan_training(
+    spec: TrainSpec, *, num_rows: int, pretrained: bool, table: bool = False
+) -> TrainPlan:
     """Fill in what the spec leaves to us.
 
     Args:
       spec: The spec's ``train`` section.
       num_rows: Training rows.
       pretrained: Whether the encoders bring weights; one from scratch has everything to learn.
+      table: Whether all columns are numbers and names: rows cost next to nothing.
     """
-    epochs = spec.epochs
-    if epochs == "auto":
-        epochs = _epochs(num_rows, pretrained)
-    rate = spec.learning_rate
-    if rate == "auto":
-        rate = 1e-4 if pretrained else 1e-3
     rows = spec.batch_rows
     if rows == "auto":
         rows = 32 if num_rows < 200_000 else 64
+        if table:
+            rows = min(1024, max(8, num_rows // 50))
+    passes = 1
+    epochs = spec.epochs
+    if epochs == "auto":
+        epochs = _epochs(num_rows, pretrained)
+        if table:
+            # At least so many steps, however few the rows.
+            steps = -(-num_rows // rows)
+            epochs = 30
+            passes = max(1, TABLE_STEPS // (epochs * steps))
+    rate = spec.learning_rate
+    if rate == "auto":
+        rate = 1e-4 if pretrained else 1e-3
     return TrainPlan(
         epochs=epochs,
+        passes=passes,
         learning_rate=rate,
         head_rate=1e-3,
         layer_decay=0.9 if pretrained else 1.0,
@@ -87,12 +103,12 @@ def plan_training(spec: TrainSpec, *, num_rows: int, pretrained: bool) -> TrainP
         warmup=0.1,
         clip=1.0,
         batch_rows=rows,
-        batch_tokens=4096,
+        batch_tokens=max(4096, rows) if table else 4096,
         layers=None if spec.layers == "all" or not pretrained else spec.layers,
-        dropout=0.1,
+        dropout=0.0 if table else 0.1,
         memory=0.1,
         average_every=4,
-        patience=spec.patience,
+        patience=2 * spec.patience if table else spec.patience,
         head_start=pretrained,
         label_smoothing=0.0,
         balanced=spec.class_weights == "balanced",

@@ -41,6 +41,7 @@ class DataStage:
             inputs=tuple(spec.inputs),
             target=spec.target_name,
             out=context.out,
+            kinds=spec.kinds,
             feedback=_feedback(context),
             on_broken=spec.clean.broken,
             on_empty=spec.clean.empty,

@@ -41,6 +41,7 @@ class GoldenStage:
                 inputs=tuple(spec.inputs),
                 target=spec.target_name,
                 out=context.out / FILE,
+                kinds=spec.kinds,
             )
             summary = found.as_dict()
         else:

@@ -88,18 +88,8 @@ class PrepareStage:
             )
             options = {**column.options, **chosen}
             inputs[name] = column_kind(column.type).fit(name, values, options)
-            details[name] = {key: chosen[key] for key in ("encoder", "reason")}
-        target_kind = column_kind(spec.target_column.type)
-        codes = np.unique(snapshot.codes(np.concatenate([train, validation])))
-        names = [snapshot.labels[code] for code in codes.tolist()]
-        if len(names) < 2:
-            raise DataError(
-                502,
-                f"after cleaning, every row has the target {names[0]!r}",
-                expected="at least two different values to tell apart",
-                fix="volano check",
-            )
-        target = target_kind.fit(spec.target_name, names, spec.target_column.options)
+            details[name] = {key: chosen[key] for key in ("encoder", "reason") if key in chosen}
+        target = self._target(context, snapshot, np.concatenate([train, validation]))
         save_columns(out, inputs, target, details)
         columns = (*inputs, target.name)
         lost: dict[str, dict[str, int]] = {name: {} for name in inputs}
@@ -130,7 +120,7 @@ class PrepareStage:
             "train_rows": len(train),
             "validation_rows": len(validation),
             "golden_rows": golden.num_rows,
-            "classes": len(names),
+            "classes": len(getattr(target, "names", ())),
             "cleaning": selection.as_dict(),
             "columns": {name: {**details[name], **lost[name]} for name in inputs},
         }
@@ -138,6 +128,27 @@ class PrepareStage:
             json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8"
         )
         return summary
+
+
+    def _target(
+        self, context: Context, snapshot: Snapshot, rows: NDArray[np.int64]
+    ) -> FittedColumn:
+        """The target column, fitted on all rows that training sees."""
+        spec = context.spec
+        kind, options = column_kind(spec.target_column.type), spec.target_column.options
+        if not kind.names:
+            some = rows[:: -(-len(rows) // FIT_ROWS)]
+            values = snapshot.column(snapshot.target, some)
+            return kind.fit(spec.target_name, values, options, "target")
+        names = [snapshot.labels[code] for code in np.unique(snapshot.codes(rows)).tolist()]
+        if len(names) < 2:
+            raise DataError(
+                502,
+                f"after cleaning, every row has the target {names[0]!r}",
+                expected="at least two different values to tell apart",
+                fix="volano check",
+            )
+        return kind.fit(spec.target_name, names, options, "target")
 
 
 def _golden_batches(

@@ -1,30 +1,63 @@
-"""train: prepared rows -> a network's weights."""
+"""train: prepared rows -> fitted models, the best on validation rows first."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from volano.data import Prepared
+from volano.errors import SpecError, TrainError, VolanoError, nearest
+from volano.evaluation import evaluator
+from volano.models import save_model
+from volano.spec import TrainSpec
 from volano.store import Run
+from volano.tasks import task_for_target
+from volano.training import Fit, Job, learner, learner_kinds, portfolio
 from volano.wheel._stage import Context, Setting
 
-__all__ = ["TrainStage"]
+__all__ = ["OUTPUTS", "TrainStage", "check_models"]
+
+OUTPUTS = "validation_outputs.npy"
+
+
+def check_models(spec: TrainSpec) -> None:
+    """Refuse names of models that there are not.
+
+    Raises:
+      SpecError: A name is unknown (SPEC-040), or none is given (041).
+    """
+    if spec.models == "auto":
+        return
+    if not spec.models:
+        raise SpecError(41, "train.models is empty", expected="auto, or a list of names")
+    for name in spec.models:
+        if name not in learner_kinds():
+            raise SpecError(
+                40,
+                f"there is no model {name!r}",
+                where="train.models",
+                expected="auto, or some of " + ", ".join(learner_kinds()),
+                nearest=nearest(name, learner_kinds()),
+            )
 
 
 class TrainStage:
-    """Prepared rows -> weights, learning curves, logits of the validation rows."""
+    """Prepared rows -> models, each with what it answers to the validation rows."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("prepare",)
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
-        return {"train": setting.spec.train.model_dump()}
+        return {
+            "train": setting.spec.train.model_dump(),
+            "learners": {name: learner(name).version for name in learner_kinds()},
+        }
 
     def run(self, context: Context) -> Mapping[str, Any]:
         # Here and not above: torch takes seconds to import, and a cached run never needs it.
@@ -36,47 +69,83 @@ class TrainStage:
             release_cores()
 
     def _run(self, context: Context) -> Mapping[str, Any]:
-        from volano.models import build_network, save_weights
-        from volano.training import fit, network_logits, plan_training
-
         prepared = Prepared.open(context.parent("prepare"))
-        train, validation = prepared.split("train"), prepared.split("validation")
-        num_outputs = len(prepared.target.names)  # type: ignore[attr-defined]
-        pretrained = all(detail["encoder"] != "scratch" for detail in prepared.details.values())
-        spec = context.spec.train
-        plan = plan_training(spec, num_rows=train.num_rows, pretrained=pretrained)
-        network = build_network(
-            prepared.inputs,
-            prepared.details,
-            num_outputs,
-            root=context.root,
-            num_rows=train.num_rows,
-            seed=spec.seed,
-        )
-        result = fit(
-            network,
-            prepared.inputs,
-            train,
-            validation,
-            plan,
-            scratch=context.scratch,
-            step=context.progress.step,
-            say=context.progress.say,
-        )
-        save_weights(network, context.out)
-        logits = network_logits(network, prepared.inputs, validation)
-        np.save(context.out / "validation_logits.npy", logits)
-        curves = {
-            "head_start": result.head_start,
-            "epochs": result.curves,
-            "best_epoch": result.best_epoch,
-        }
+        spec, say = context.spec.train, context.progress.say
+        task = task_for_target(prepared.target.kind).kind
+        names = portfolio(prepared) if spec.models == "auto" else tuple(dict.fromkeys(spec.models))
+        rows: list[dict[str, Any]] = []
+        fits: dict[str, Fit] = {}
+        for name in names:
+            job = Job(
+                prepared,
+                task,
+                spec,
+                context.root,
+                context.scratch / name,
+                context.progress.step,
+                say,
+            )
+            job.scratch.mkdir(parents=True, exist_ok=True)
+            refusal = learner(name).suits(job)
+            started = time.perf_counter()
+            if refusal is None:
+                try:
+                    fits[name] = learner(name).fit(job)
+                except VolanoError as error:
+                    refusal = str(error)
+            row: dict[str, Any] = {"name": name, "seconds": time.perf_counter() - started}
+            if refusal is not None:
+                if len(names) == 1:
+                    raise TrainError(
+                        2,
+                        f"the model {name!r} cannot be trained: {refusal}",
+                        expected="a model that takes these columns",
+                        fix="train: {models: auto}",
+                    )
+                say(f"    {name}: left out: {refusal}")
+                rows.append({**row, "refused": refusal})
+                continue
+            fit = fits[name]
+            row |= {
+                "family": fit.model.family,
+                "num_weights": fit.model.num_weights(),
+                "loss": _loss(prepared, task, fit.outputs),
+            }
+            rows.append({**row, **fit.summary})
+        if not fits:
+            raise TrainError(
+                3,
+                "no model could be trained: " + "; ".join(str(row["refused"]) for row in rows),
+                expected="at least one model that takes these columns",
+                fix="train: {models: auto}",
+            )
+        # The first is the best; equals stay in the order in which they were trained.
+        order = sorted(fits, key=lambda name: _order(rows, name))
+        for name in order:
+            folder = context.out / "models" / name
+            save_model(fits[name].model, folder)
+            np.save(folder / OUTPUTS, fits[name].outputs)
+            if len(fits) > 1:
+                say(f"    {name}: validation loss {_order(rows, name):.5g}")
+        best = next(row for row in rows if row["name"] == order[0])
+        curves = {key: best.get(key) for key in ("head_start", "epochs", "best_epoch")}
         (context.out / "curves.json").write_text(json.dumps(curves, indent=1), encoding="utf-8")
-        return {
-            **curves,
-            "plan": plan.as_dict(),
-            "num_steps": result.num_steps,
-            "num_weights": sum(parameter.numel() for parameter in network.parameters()),
-            "rows_per_s": round(result.rows_per_s, 1),
-            "precision": result.precision,
-        }
+        summary = {key: value for key, value in best.items() if key not in ("name", "seconds")}
+        return {**summary, "best": order[0], "order": order, "models": rows}
+
+
+def _loss(prepared: Prepared, task: str, outputs: Any) -> float | None:
+    """Mean of what models are chosen by, on validation rows; None without any."""
+    judge = evaluator(task)
+    targets = np.asarray(prepared.split("validation").target)
+    if not len(targets):
+        return None
+    state = task_for_target(prepared.target.kind).from_dict(
+        judge.calibrate(outputs, targets), prepared.target
+    )
+    return float(-judge.scores(judge.selection, state, outputs, targets).mean())
+
+
+def _order(rows: list[dict[str, Any]], name: str) -> float:
+    loss = next(row["loss"] for row in rows if row["name"] == name)
+    return float("inf") if loss is None else float(loss)
