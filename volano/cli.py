@@ -16,6 +16,7 @@ import volano
 from volano.errors import VolanoError, WheelError, shorten
 
 if TYPE_CHECKING:
+    from volano.store import Champion
     from volano.wheel import Turn, Wheel
 
 __all__ = ["app", "main"]
@@ -34,6 +35,8 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(bundle_app, name="bundle")
 
 Folder = Annotated[Path, typer.Option("-C", metavar="DIR", help="The wheel's folder.")]
+Number = Annotated[int, typer.Argument(metavar="TURN", help="Its number.")]
+Output = Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HERE = Path()
 ON_THE_LINE = "give the command the right path"
@@ -44,20 +47,34 @@ SHOWN_NAMES = 10
 SHOWN_COLUMNS = 50
 """Columns that `init` lists for a person; --json has them all."""
 
-MOST_TURNS = 2**31 - 1
-"""The largest number that every store can look for."""
-
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("-C", metavar="DIR", help="The wheel's folder.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     if version:
         print(f"volano {volano.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+    given = {"folder": folder, "as_json": as_json or None}
+    context.default_map = _defaults(
+        context.command, {name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _defaults(command: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What stands before a command is the default of what stands behind it: the last counts."""
+    below = getattr(command, "commands", {})
+    return {name: _defaults(item, given) for name, item in below.items()} if below else given
 
 
 def _say(text: str = "") -> None:
@@ -69,6 +86,11 @@ def _result(value: Any, as_json: bool, show: Callable[[], None]) -> None:
         print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
     else:
         show()
+
+
+def _refuse_both(output: Path | None, as_json: bool, *, fix: str) -> None:
+    if as_json and output is None:
+        raise WheelError(30, "--json and the rows both want stdout", fix=fix)
 
 
 def _wheel(folder: Path) -> Wheel:
@@ -122,76 +144,36 @@ def init(
 @app.command()
 def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Say what is wrong with the data; train nothing."""
+    from volano.wheel import check_lines
+
     with _wheel(folder) as wheel:
         found = wheel.check()
-    _result(found, as_json, lambda: _show_check(found))
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= 40 and name.isprintable() else shorten(name, 40)
-
-
-def _show_check(found: dict[str, Any]) -> None:
-    counts = found["cleaning"]["counts"]
-    for name, entry in counts.items():
-        if entry["rows"] == 0:
-            continue
-        first = ", ".join(str(place) for place in entry["first"][:8])
-        more = f"  ({first}{', ...' if entry['rows'] > 8 else ''})" if first else ""
-        print(f"  {name.replace('_', ' '):<16} {entry['rows']:>9,} {entry['action']}{more}")
-    for note in found["data"]["notes"]:
-        print(f"  note: {note}")
-    for name, rows in found["cleaning"]["rare_classes"].items():
-        print(f"  rare class: {shorten(name)} has {rows} row{'s' if rows != 1 else ''}")
-    labels = sorted(found["labels"].items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
-    more = ", ..." if len(labels) > SHOWN_NAMES else ""
-    print(f"  classes          {len(labels):>9,} ({shown}{more})")
-    print("next: volano turn")
+    _result(found, as_json, lambda: print("\n".join(check_lines(found))))
 
 
 @app.command()
 def turn(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """data, prepare, train, evaluate, compress, deploy; then the gate's verdict and a report."""
     with _wheel(folder) as wheel:
-        made = wheel.turn()
-    _result(made.record, as_json, lambda: _show_turn(made))
+        made, serving = wheel.turn(), _serving(wheel)
+    _result(made.record, as_json, lambda: _show_turn(made, serving))
 
 
-def _show_turn(made: Turn) -> None:
-    record = made.record
-    if made.unchanged:
-        print(f"nothing has changed since turn {made.number} ({made.verdict})")
-    else:
-        print(f"turn {made.number}: {made.verdict}")
-    print(f"  {record['reason']}")
-    for name in ("accuracy", "f1_macro", "log_loss", "calibration_error"):
-        if name in record["metrics"]:
-            found = record["metrics"][name]
-            print(
-                f"  {name:<18} {found['value']:.4f}  "
-                f"({found['low']:.4f} to {found['high']:.4f}, golden rows)"
-            )
-    for candidate in record["candidates"]:
-        if candidate["chosen"]:
-            print(
-                f"  ships {candidate['name']}: {candidate['size_bytes'] / 1e6:.1f} MB, "
-                f"{candidate['p50_ms']:.1f} ms a row"
-            )
-    print(f"  {record['seconds']:.0f} s; report: {made.report}")
-    scores = record["gate"]["scores"] or {}
-    if made.verdict == "promoted":
-        print("next: volano serve")
-    elif scores and scores["candidate"] < scores["reference"]:
-        print("next: more or better rows; 'volano check' says what is wrong with those there are")
-    else:
-        print(f"next: volano promote {made.number}   (ships it all the same)")
+def _show_turn(made: Turn, champion: int | None) -> None:
+    from volano.wheel import turn_lines
+
+    print("\n".join(turn_lines(made, champion=champion)))
+
+
+def _serving(wheel: Wheel) -> int | None:
+    champion = wheel.store.champion()
+    return champion.turn if champion else None
 
 
 @app.command()
 def predict(
     table: Annotated[str, typer.Argument(help="Rows to answer.")],
-    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
+    output: Output = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle instead of the champion.")] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
@@ -200,10 +182,7 @@ def predict(
     from volano.data import resolve
     from volano.wheel import answer_table, check_output, progress_for
 
-    if as_json and output is None:
-        raise WheelError(
-            30, "--json and the answers both want stdout", fix="volano predict TABLE -o FILE --json"
-        )
+    _refuse_both(output, as_json, fix="volano predict TABLE -o FILE --json")
     files = resolve([table], root=Path.cwd(), fix=ON_THE_LINE)
     check_output(output, files)
     progress = progress_for()
@@ -301,26 +280,7 @@ def feedback_import(
         )
 
     def show() -> None:
-        print(f"{found.joined + found.labelled} corrections taken in")
-        if found.unknown:
-            more = ", ..." if len(found.unknown) > 1 else ""
-            first = shorten(found.unknown[0])
-            print(f"  {len(found.unknown)} ids are not of this wheel: {first}{more}")
-        if found.empty or found.broken:
-            print(f"  left out: {found.empty} rows without a value, {found.broken} broken rows")
-        if found.missing or found.unfit:
-            print(
-                f"  refused: {found.missing} rows with a word for nothing, {found.unfit} whose "
-                "value is too long or has line breaks"
-            )
-        for name, count in list(found.refused.items())[:SHOWN_NAMES]:
-            close = found.nearest.get(name)
-            hint = f"; did you mean {shorten(close)}?" if close else ""
-            print(f"  refused: {count} rows with the unknown class {shorten(name)}{hint}")
-        if len(found.refused) > SHOWN_NAMES:
-            print(f"  refused: {len(found.refused) - SHOWN_NAMES} more unknown classes")
-        if found.refused:
-            print("  --new-class takes unknown names in, as classes that are to be learned")
+        print("\n".join(found.lines(SHOWN_NAMES)))
         if found.new_names and known:
             names = ", ".join(shorten(name) for name in found.new_names[:SHOWN_NAMES])
             print(f"  new classes from the next turn on: {names}")
@@ -331,22 +291,37 @@ def feedback_import(
 
 @feedback_app.command("export")
 def feedback_export(
-    output: Annotated[Path | None, typer.Option("-o", help="A CSV, TSV or JSONL file.")] = None,
+    output: Output = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write the corrections that hold."""
     from volano.wheel import export_feedback
 
-    if as_json and output is None:
-        raise WheelError(
-            30, "--json and the rows both want stdout", fix="volano feedback export -o FILE"
-        )
+    _refuse_both(output, as_json, fix="volano feedback export -o FILE --json")
     with _wheel(folder) as wheel:
         rows = export_feedback(
             wheel.log, output, inputs=list(wheel.spec.inputs), target=wheel.spec.target_name
         )
     _result({"rows": rows, "output": str(output)}, as_json, lambda: _say(f"{rows} corrections"))
+
+
+@feedback_app.command("remove")
+def feedback_remove(
+    ids: Annotated[list[str], typer.Argument(metavar="PREDICTION_ID...", help="What it is of.")],
+    who: Annotated[str, typer.Option(help="Who says so.")] = "remove",
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Take the corrections of predictions back."""
+    with _wheel(folder) as wheel:
+        found = wheel.remove_feedback(ids, who=who)
+
+    def show() -> None:
+        without = f"; {len(found.without)} had none" if found.without else ""
+        print(f"corrections of {len(found.removed)} predictions removed{without}")
+
+    _result({"removed": found.removed, "without": found.without}, as_json, show)
 
 
 @app.command()
@@ -402,42 +377,63 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
+    number: Number,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Show one turn."""
     with _wheel(folder) as wheel:
-        made = wheel.show(number)
-    _result(made.record, as_json, lambda: _show_turn(made))
+        made, serving = wheel.show(number), _serving(wheel)
+    _result(made.record, as_json, lambda: _show_turn(made, serving))
 
 
 @app.command()
 def promote(
-    number: Annotated[int, typer.Argument(metavar="TURN", max=MOST_TURNS, help="Its number.")],
+    number: Number,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Make a turn's bundle the champion, whatever the gate said."""
     with _wheel(folder) as wheel:
-        champion = wheel.promote(number)
-    _result(
-        {"champion": champion.turn, "why": champion.why},
-        as_json,
-        lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
-    )
+        _show_champion(wheel.promote(number), as_json)
 
 
 @app.command()
 def rollback(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Make the champion before the present one serve again."""
     with _wheel(folder) as wheel:
-        champion = wheel.rollback()
+        _show_champion(wheel.rollback(), as_json)
+
+
+def _show_champion(champion: Champion, as_json: bool) -> None:
     _result(
         {"champion": champion.turn, "why": champion.why},
         as_json,
         lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
     )
+
+
+@app.command()
+def clean(
+    keep: Annotated[int, typer.Option(help="Earlier champions that stay for rollback.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what no turn needs any more; what serves, the last turn and all feedback stay."""
+    with _wheel(folder) as wheel:
+        found = wheel.clean(keep=keep, dry_run=dry_run)
+
+    def show() -> None:
+        for stage, count in found.stages.items():
+            print(f"  {stage:<10} {count:>6,}")
+        what = f"{found.artifacts} artifacts and {found.leftovers} left-over folders"
+        size = f"{found.size_bytes / 1e6:,.1f} MB"
+        print(f"{what}, {size}, would go" if dry_run else f"removed {what}, {size}")
+        kept = ", ".join(map(str, found.kept_turns)) or "none"
+        print(f"  turns with a bundle to promote or go back to: {kept}")
+
+    _result(asdict(found), as_json, show)
 
 
 @bundle_app.command("export")
@@ -461,10 +457,13 @@ def bundle_export(
 
 @bundle_app.command("verify")
 def bundle_verify(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A .volano file or a bundle's folder.")],
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a bundle against its manifest."""
+    if context.find_root().params["folder"] is not None:
+        raise typer.BadParameter("this command is about a bundle, and no wheel", param_hint="'-C'")
     model = volano.load(bundle)
     found = {"bundle": model.id, "name": model.manifest["name"], "inputs": list(model.inputs)}
     _result(found, as_json, lambda: print(f"{bundle}: whole, id {model.id[:16]}"))

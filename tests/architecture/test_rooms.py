@@ -91,8 +91,9 @@ def test_what_programs_are_written_against() -> None:
     def shown(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}
 
-    turning = {"check", "history", "promote", "rollback", "show", "turn"}
+    turning = {"check", "clean", "history", "promote", "rollback", "show", "turn"}
     using = {"champion", "champion_bundle", "close", "export", "model", "predict", "serve"}
+    using |= {"remove_feedback"}
     assert shown(wheel.Wheel) == turning | using | {"log", "spec", "store"}
     fields = {"bundle", "number", "record", "report", "unchanged", "verdict"}
     assert set(wheel.Turn.__dataclass_fields__) == fields

@@ -76,6 +76,70 @@ def test_feedback_in_and_out(answered: Path, run: Any) -> None:
     assert {json.loads(line)["who"] for line in lines} == {"ada"}
 
 
+def counts(found: dict[str, Any]) -> tuple[int, int, int]:
+    return found["new"], found["changed"], found["unchanged"]
+
+
+def test_a_correction_is_removed(answered: Path, run: Any) -> None:
+    first, second = _ids(answered)
+    table = f"prediction_id,sentiment\n{first},positive\n{second},negative\n"
+    (answered / "corrections.csv").write_text(table, encoding="utf-8")
+    assert run("feedback", "import", "corrections.csv", cwd=answered).status == 0
+    done = run("feedback", "remove", first, "nobody", "--json", cwd=answered)
+    assert done.json["error"]["code"] == "WHEEL-016"
+    assert "'nobody'" in done.err
+    assert "nothing was removed" in done.err
+    assert run("feedback", "export", cwd=answered).out.count(",ada,") == 0
+    found = run("feedback", "remove", first, "--json", cwd=answered).json
+    assert found == {"removed": [first], "without": []}
+    found = run("feedback", "remove", first, "--json", cwd=answered).json
+    assert found == {"removed": [], "without": [first]}
+    assert "1 had none" in run("feedback", "remove", first, cwd=answered).out
+    out = run("feedback", "export", cwd=answered).out
+    assert second in out
+    assert first not in out
+    made = run("turn", "--json", cwd=answered).json
+    assert made["data"]["feedback_rows"] == 1
+    run("feedback", "remove", second, cwd=answered)
+    made = run("turn", "--json", cwd=answered).json
+    assert made["data"]["feedback_rows"] == 0
+
+
+def test_the_same_file_twice_changes_nothing(answered: Path, run: Any) -> None:
+    first, second = _ids(answered)
+    table = f"prediction_id,text,sentiment\n{first},,positive\n,by hand,negative\n"
+    (answered / "one.csv").write_text(table, encoding="utf-8")
+    found = run("feedback", "import", "one.csv", "--json", cwd=answered).json
+    assert counts(found) == (2, 0, 0)
+    out = run("feedback", "export", cwd=answered).out
+    found = run("feedback", "import", "one.csv", "--json", cwd=answered).json
+    assert counts(found) == (0, 0, 2)
+    assert (found["joined"], found["labelled"]) == (1, 1)
+    assert run("feedback", "export", cwd=answered).out == out
+    table = table.replace("positive", "negative") + f"{second},,positive\n"
+    (answered / "one.csv").write_text(table, encoding="utf-8")
+    done = run("feedback", "import", "one.csv", cwd=answered)
+    assert "2 corrections taken in: 1 new, 1 changed; 1 unchanged" in done.out
+    run("feedback", "remove", first, cwd=answered)
+    found = run("feedback", "import", "one.csv", "--json", cwd=answered).json
+    assert counts(found) == (1, 0, 2)
+
+
+def test_a_word_that_another_has_overruled_is_said_again(answered: Path, run: Any) -> None:
+    first = _ids(answered)[0]
+    text = "the kettle is lovely"
+    by_id = f"prediction_id,text,sentiment\n{first},,positive\n"
+    by_text = f"prediction_id,text,sentiment\n,{text},negative\n"
+    told = []
+    for number, table in enumerate([by_id, by_text, by_id, by_id, by_text, by_text]):
+        path = answered / f"{number}.csv"
+        path.write_text(table, encoding="utf-8")
+        found = run("feedback", "import", path, "--json", cwd=answered).json
+        told.append(counts(found))
+    new, changed, unchanged = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    assert told == [new, changed, changed, unchanged, changed, unchanged]
+
+
 REFUSED = {
     "word for nothing": ("nan", "missing"),
     "null": (" null ", "missing"),
@@ -149,11 +213,35 @@ def test_answers_on_stdout_are_a_table(answered: Path, run: Any) -> None:
     assert done.out.splitlines() == ["text,sentiment,prediction_id,who,at"]
 
 
+def test_clean(wheel: Path, run: Any) -> None:
+    leftover = wheel / ".volano" / "artifacts" / ".new-1"
+    leftover.mkdir()
+    (leftover / "half").write_bytes(bytes(1000))
+    promised = {
+        "artifacts": 0, "leftovers": 1, "size_bytes": 1000, "kept": 8, "kept_turns": [1],
+    }  # fmt: skip
+    found = run("clean", "--dry-run", "-C", wheel, "--json").json
+    assert found.items() >= {**promised, "dry_run": True}.items()
+    assert (
+        "0 artifacts and 1 left-over folders, 0.0 MB, would go"
+        in run("clean", "--dry-run", "-C", wheel).out
+    )
+    assert leftover.exists()
+    assert run("clean", "-C", wheel, "--json").json.items() >= promised.items()
+    assert not leftover.exists()
+    assert "removed 0 artifacts" in run("clean", "-C", wheel).out
+
+
 # Errors ----------------------------------------------------------------------------------------
 
 ERRORS: list[tuple[str, tuple[object, ...]]] = [
     ("WHEEL-010", ("show", 99)),
     ("WHEEL-010", ("promote", 99)),
+    ("WHEEL-010", ("show", 10**20)),
+    ("WHEEL-010", ("promote", 10**20)),
+    ("WHEEL-010", ("show", 0)),
+    ("WHEEL-016", ("feedback", "remove", "nobody")),
+    ("WHEEL-015", ("clean", "--keep=-1")),
     ("WHEEL-011", ("promote", 1)),
     ("WHEEL-012", ("rollback",)),
     ("WHEEL-020", ("init", "reviews.csv")),
@@ -237,8 +325,6 @@ def test_wrong_usage_is_not_an_answer(words: tuple[str, ...], run: Any) -> None:
         ("serve", "--port", -1),
         ("serve", "--bundle", "x.volano", "--port", 99999),
         ("queue", "--limit", -1),
-        ("show", "9" * 20),
-        ("promote", "9" * 20),
     ],
     ids=lambda words: " ".join(map(str, words)),
 )

@@ -61,8 +61,12 @@ def test_every_kind(tmp_path: Path) -> None:
         "rare": (1, "kept"),
         "kept": (7, "kept"),
     }
-    assert selection.counts["superseded"].first == ["rows.csv:6", "feedback:1"]
-    assert selection.counts["golden_repeats"].first == ["rows.csv:9", "rows.csv:10", "feedback:4"]
+    assert selection.counts["superseded"].first == ["rows.csv row 6", "feedback row 1"]
+    assert selection.counts["golden_repeats"].first == [
+        "rows.csv row 9",
+        "rows.csv row 10",
+        "feedback row 4",
+    ]
     assert selection.rare_classes == {"z": 1}
     found = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert len(found) == 11

@@ -95,7 +95,7 @@ def test_messy_table(tmp_path: Path) -> None:
     ]
     assert findings[0]["detail"] == "3 fields where the header has 2: a,b,c"
     assert findings[0]["file"] == "rows.csv"
-    assert summary.first["broken"] == ["rows.csv:8", "rows.csv:10"]
+    assert summary.first["broken"] == ["rows.csv row 8", "rows.csv row 10"]
     labels = json.loads((tmp_path / "out/labels.json").read_text())
     assert labels[3] == {"label": "pos", "rows": 1}
 
@@ -104,7 +104,7 @@ def test_several_files_and_inputs_with_reserved_names(tmp_path: Path) -> None:
     tables = {"a.csv": "row,file,target\nx,1,A\n", "b.jsonl": '{"file":2,"row":"y","target":"B"}'}
     summary, snapshot = freeze(tmp_path, tables, inputs=["file", "row"], target="target")
     assert everything(snapshot) == [("1", "x", "A"), ("2", "y", "B")]
-    assert snapshot.places(np.array([1, 0])) == ["b.jsonl:1", "a.csv:1"]
+    assert snapshot.places(np.array([1, 0])) == ["b.jsonl row 1", "a.csv row 1"]
     assert [file["num_rows"] for file in summary.files] == [1, 1]
 
 
@@ -125,7 +125,12 @@ def test_feedback_comes_last(tmp_path: Path) -> None:
     summary, snapshot = freeze(tmp_path, data, feedback=feedback)
     assert everything(snapshot)[2:] == [("new?", "pos"), ("bad", "meh")]
     assert (summary.num_source_rows, summary.num_feedback_rows, summary.empty) == (2, 2, 1)
-    assert snapshot.places(np.arange(4)) == ["rows.csv:1", "rows.csv:2", "feedback:1", "feedback:3"]
+    assert snapshot.places(np.arange(4)) == [
+        "rows.csv row 1",
+        "rows.csv row 2",
+        "feedback row 1",
+        "feedback row 3",
+    ]
 
 
 def test_same_rows_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

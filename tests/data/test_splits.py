@@ -177,7 +177,7 @@ def test_golden_file_stands_alone(tmp_path: Path) -> None:
     assert (golden.num_rows, golden.inputs, golden.target) == (2, ("text",), "label")
     assert golden.column("text") == ["text y 2", "text x 2"]
     assert golden.targets == ["y", "x"]
-    assert golden.places == ["rows.csv:8", "rows.csv:3"]
+    assert golden.places == ["rows.csv row 8", "rows.csv row 3"]
     assert golden.held_out
     exact, folded = hash_inputs([golden.column("text")])
     assert (golden.exact == exact).all()
@@ -198,9 +198,9 @@ def test_golden_from_a_test_table(tmp_path: Path) -> None:
     assert (summary.read, summary.num_rows, summary.broken, summary.empty) == (7, 4, 1, 2)
     assert summary.repaired == 1
     assert summary.first == {
-        "repaired": ["test.csv:4"],
-        "empty": ["test.csv:5", "test.csv:6"],
-        "broken": ["test.csv:7"],
+        "repaired": ["test.csv row 4"],
+        "empty": ["test.csv row 5", "test.csv row 6"],
+        "broken": ["test.csv row 7"],
     }
     (tmp_path / "test.csv").write_text("text,label\n,x\n")
     with pytest.raises(DataError, match=r"(?s)1 empty.*DATA-020"):

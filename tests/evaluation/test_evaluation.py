@@ -10,10 +10,10 @@ import volano.evaluation
 
 def test_the_public_surface():
     assert set(volano.evaluation.__all__) == {
-        "BASELINES", "AlphaSpending", "Baseline", "ClassRow", "ClassificationReport", "Estimate",
-        "Judgement", "NonInferiority", "ReliabilityBin", "align_names", "classification_report",
-        "fit_temperature", "judge", "majority", "minimum_rows", "not_worse", "row_scores",
-        "scores_by_name", "softmax", "tfidf_svm",
+        "BASELINES", "AlphaSpending", "Baseline", "ClassChange", "ClassRow", "ClassificationReport",
+        "Estimate", "Judgement", "NonInferiority", "ReliabilityBin", "align_names",
+        "class_changes", "classification_report", "fit_temperature", "judge", "majority",
+        "minimum_rows", "not_worse", "row_scores", "scores_by_name", "softmax", "tfidf_svm",
     }  # fmt: skip
     for name in volano.evaluation.__all__:
         assert hasattr(volano.evaluation, name)

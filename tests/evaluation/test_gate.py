@@ -374,6 +374,40 @@ def test_without_spending_the_same_wheels_err_far_more_often():
     assert share > 4 * SPENDING.alpha
 
 
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2, 0.4])
+def test_a_test_that_is_not_made_could_not_have_promoted(alpha):
+    """So leaving it out, without spending, changes no verdict and no chance of error."""
+    spending = AlphaSpending(alpha)
+    for number in (1, 2, 12, 52, 500):
+        level = spending.level(number)
+        for num_rows in range(1, minimum_rows(level)):
+            # The best there can be: better on every row.
+            assert judged(num_rows, 0, num_rows, level).verdict == "inconclusive"
+            sure = judge(np.zeros(num_rows), np.full(num_rows, -9.0), alpha=level)
+            spread = judge(np.linspace(-1, 0, num_rows), np.full(num_rows, -9.0), alpha=level)
+            assert {sure.verdict, spread.verdict} == {"inconclusive"}
+
+
+def test_few_rows_end_the_tests_and_never_the_promise():
+    """Twelve coins a turn, of which only the first turns' tests can promote at all."""
+    spending, num_rows = AlphaSpending(0.05), 12
+    rng, wrong, num_made = np.random.default_rng(0), 0, 0
+    for _ in range(4000):
+        made = 0
+        for _ in range(40):
+            level = spending.level(made + 1)
+            if num_rows < minimum_rows(level):
+                break  # the next would be number made + 1 again: it never will be enough
+            made += 1
+            better = int(rng.binomial(num_rows, 0.5))
+            if judged(better, num_rows - better, num_rows, level).verdict == "promoted":
+                wrong += 1
+                break
+        num_made = max(num_made, made)
+    assert 0 < num_made < 40
+    assert wrong / 4000 <= spending.alpha
+
+
 def exact_power(num_rows, gain, differing, alpha):
     """The chance of a promotion: sum over the number of differing rows, from binomials alone."""
     counts = np.arange(num_rows + 1)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests of the store."""
+"""A PostgreSQL server for the tests of the store, and a store on it and on SQLite."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import pwd
 import shutil
 import socket
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+
+from volano.store import Store
 
 
 def _exists(user: str) -> bool:
@@ -54,3 +58,24 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # A busy machine may take longer than pg_ctl waits; the server ends all the same.
     with contextlib.suppress(subprocess.CalledProcessError):
         call("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest) -> str | None:
+    """None for SQLite in the folder, or an empty database of our own on the server."""
+    if request.param == "sqlite":
+        return None
+    server: str = request.getfixturevalue("postgresql")
+    name = f"t{uuid.uuid4().hex}"
+    url = server.replace("postgresql://", "postgresql+psycopg://")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server.rsplit('/', 1)[0]}/{name}"
+
+
+@pytest.fixture
+def store(tmp_path: Path, address: str | None) -> Iterator[Store]:
+    with Store(tmp_path / ".volano", address) as store:
+        yield store

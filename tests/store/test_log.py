@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -113,6 +116,89 @@ def test_watermark_grows_with_each_feedback(log: PredictionLog) -> None:
     first = log.watermark()
     log.add_labelled([({"text": "x"}, "b")], "import")
     assert log.watermark() > first > 0
+
+
+def test_what_is_taken_back_counts_no_more(log: PredictionLog) -> None:
+    log.record([said(number) for number in (1, 2, 3)])
+    for number, value in ((1, "a"), (1, "b"), (2, "c")):
+        log.feedback([Correction(id_of(number), value)])
+    before = log.watermark()
+    found = log.take_back([id_of(1), id_of(3), id_of(1)], "ada")
+    assert (found.removed, found.without, found.unknown) == ([id_of(1)], [id_of(3)], [])
+    assert [row.value for row in log.current_feedback()] == ["c"]
+    assert log.watermark() > before
+    again = log.take_back([id_of(1)])
+    assert (again.removed, again.without) == ([], [id_of(1)])
+    assert log.num_feedback() == 3
+    log.feedback([Correction(id_of(1), "d")])
+    assert [row.value for row in log.current_feedback()] == ["c", "d"]
+    assert log.take_back([id_of(1)]).removed == [id_of(1)]
+    assert [row.value for row in log.standing_feedback()] == ["c"]
+
+
+def test_nothing_is_taken_back_when_one_id_is_unknown(log: PredictionLog) -> None:
+    log.record([said(1)])
+    log.feedback([Correction(id_of(1), "a")])
+    found = log.take_back([id_of(1), "x"])
+    assert (found.removed, found.unknown) == ([], ["x"])
+    assert [row.value for row in log.current_feedback()] == ["a"]
+
+
+def test_an_earlier_word_on_the_same_inputs_counts_again(log: PredictionLog) -> None:
+    log.record([said(1, "same"), said(2, "same")])
+    log.add_labelled([({"text": "same"}, "a")], "import")
+    log.feedback([Correction(id_of(1), "b")])
+    log.feedback([Correction(id_of(2), "c")])
+    for number, value in ((1, "c"), (2, "a")):
+        log.take_back([id_of(number)])
+        assert [row.value for row in log.current_feedback()] == [value]
+
+
+def test_the_word_null_is_a_value(log: PredictionLog) -> None:
+    log.record([said(1)])
+    log.feedback([Correction(id_of(1), "null")])
+    assert [row.value for row in log.current_feedback()] == ["null"]
+    assert log.num_feedback() == 1
+
+
+def test_the_queue_asks_again_for_what_was_taken_back(log: PredictionLog) -> None:
+    log.record([said(1, "Same"), said(2, "same"), said(3, "other")])
+    log.feedback([Correction(id_of(1), "a"), Correction(id_of(3), "b")])
+    assert log.queue(5) == []
+    log.take_back([id_of(1)])
+    assert [item.id for item in log.queue(5)] == [id_of(1)]
+    log.feedback([Correction(id_of(1), "a")])
+    assert log.queue(5) == []
+    log.add_labelled([({"text": "other"}, "b")], "import")
+    log.take_back([id_of(1), id_of(3)])
+    assert [item.id for item in log.queue(5)] == [id_of(1)]
+
+
+TAKES_BACK = """
+import os, signal, sys
+from sqlalchemy.engine.default import DefaultDialect
+from volano.store import PredictionLog, open_database
+log = PredictionLog(open_database(sys.argv[1]))
+real = DefaultDialect.do_commit
+def commit(*args):
+    if sys.argv[3] == "after":
+        real(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+DefaultDialect.do_commit = commit
+log.take_back([sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_taking_back(engine: sa.Engine, log: PredictionLog, moment: str) -> None:
+    log.record([said(1)])
+    log.feedback([Correction(id_of(1), "a")])
+    address = engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", TAKES_BACK, address, id_of(1), moment]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(list(log.current_feedback())) == (moment == "before")
+    assert len(log.take_back([id_of(1)]).removed) == (moment == "before")
+    assert list(log.current_feedback()) == []
 
 
 def test_labelled_rows_come_without_a_prediction(log: PredictionLog) -> None:

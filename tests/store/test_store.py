@@ -7,52 +7,17 @@ import os
 import shutil
 import subprocess
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from kept import finish, keep
 
 from volano import Wheel
 from volano.errors import StoreError, WheelError
-from volano.store import Artifact, Run, Store, disk_errors, folder_digest
+from volano.store import Store, disk_errors, folder_digest
 from volano.store._database import open_database
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest) -> str | None:
-    """None for SQLite in the folder, or an empty database of our own on the server."""
-    if request.param == "sqlite":
-        return None
-    server: str = request.getfixturevalue("postgresql")
-    name = f"t{uuid.uuid4().hex}"
-    url = server.replace("postgresql://", "postgresql+psycopg://")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return f"{server.rsplit('/', 1)[0]}/{name}"
-
-
-@pytest.fixture
-def store(tmp_path: Path, address: str | None) -> Iterator[Store]:
-    with Store(tmp_path / ".volano", address) as store:
-        yield store
-
-
-def keep(store: Store, text: str, kind: str = "data") -> Artifact:
-    with store.new_folder() as folder:
-        (folder / "inner").mkdir()
-        (folder / "inner" / "file").write_text(text)
-        return store.keep(folder, kind)
-
-
-def finish(store: Store, key: str, text: str, stage: str = "data") -> Run:
-    lineage = {"stage": stage, "parents": {}, "ingredients": {"names": ["é", "你好"]}}
-    run = Run(key, stage, keep(store, text, stage), lineage, {"rows": 3, "share": 0.1}, 1.5)
-    store.record(run)
-    return run
 
 
 def test_what_was_kept_is_found(store: Store) -> None:
@@ -136,6 +101,14 @@ def test_golden_rows_are_frozen_once(store: Store) -> None:
 
 def test_numbers_of_tests_are_given_once(store: Store) -> None:
     assert [store.test_number(key) for key in ("a", "b", "a", "c", "b")] == [1, 2, 1, 3, 2]
+
+
+def test_a_question_that_is_not_worth_asking_takes_no_number(store: Store) -> None:
+    assert store.test_number("a") == 1
+    assert store.test_number("b", worth=lambda number: number > 2) is None
+    assert store.test_number("c", worth=lambda number: number == 2) == 2
+    # What was asked has its number, whatever is thought of it now.
+    assert store.test_number("a", worth=lambda number: False) == 1
 
 
 def test_numbers_of_tests_are_unique_under_concurrency(

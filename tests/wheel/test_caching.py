@@ -119,6 +119,48 @@ def test_the_same_question_spends_alpha_once(root: Path) -> None:
         assert wheel.turn().record["gate"]["test_number"] == first
 
 
+def test_a_later_turn_measures_itself_beside_the_champion(root: Path) -> None:
+    with Wheel(root) as wheel:
+        first = wheel.turn().record
+        assert (first["champions"], first["speed"]) == ([], None) or first["verdict"] == "promoted"
+        if first["verdict"] != "promoted":
+            wheel.promote(1)
+    edit(root, "epochs: 1", "epochs: 3")
+    with Wheel(root) as wheel:
+        turn = wheel.turn()
+        record = turn.record
+        assert [item["turn"] for item in record["champions"]] == [1]
+        assert set(record["speed"]) == {"rows", "candidate", "champion"}
+        assert record["speed"]["champion"]["p50_ms"] > 0
+        deploy = turn.bundle.parent
+        changes = json.loads((deploy / "class_changes.json").read_text())
+        assert {change["name"] for change in changes} == {"negative", "positive"}
+        assert sum(change["support"] for change in changes) == record["gate"]["golden_rows"]
+        for line in (deploy / "mistakes.jsonl").read_text().splitlines():
+            assert json.loads(line)["place"].startswith("reviews.csv row ")
+        # What is measured is in the record and not in the artifact, whose digest must not move.
+        assert "speed" not in json.loads((deploy / "verdict.json").read_text())
+
+
+def test_too_few_golden_rows_spend_no_alpha(root: Path) -> None:
+    with Wheel(root) as wheel:
+        asked = wheel.turn().record["gate"]["test_number"]
+    assert asked == 1
+    edit(root, "min_rows: 10", "min_rows: 1000")
+    edit(root, "epochs: 1", "epochs: 2")
+    with Wheel(root) as wheel:
+        turn = wheel.turn()
+        assert turn.verdict == "inconclusive"
+        assert "golden rows are too few to judge on (at least 1000)" in turn.record["reason"]
+        assert turn.record["gate"]["test_number"] is None
+        assert turn.record["gate"]["level"] is None
+        assert wheel.turn().unchanged
+    # The very question, once there is a chance of an answer.
+    edit(root, "min_rows: 1000", "min_rows: 10")
+    with Wheel(root) as wheel:
+        assert wheel.turn().record["gate"]["test_number"] == 2
+
+
 def test_the_champion_is_not_compared_with_itself(root: Path) -> None:
     with Wheel(root) as wheel:
         wheel.promote(1)
@@ -200,7 +242,7 @@ def test_other_columns_than_those_of_the_golden_rows(
         for work in (wheel.turn, wheel.check):
             with pytest.raises(WheelError) as caught:
                 work()
-            assert caught.value.code == "WHEEL-030"
+            assert caught.value.code == "WHEEL-033"
             assert piece in str(caught.value)
 
 

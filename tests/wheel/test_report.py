@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from volano.evaluation import classification_report, judge
+from volano.evaluation import class_changes, classification_report, judge
 from volano.wheel.report import write_report
 
 VOID = {"meta", "br", "wbr", "link", "col"}
@@ -144,7 +144,7 @@ def record(turn: int = 1, **changes: Any) -> dict[str, Any]:
             "notes": [],
             "cleaning": {
                 "counts": {
-                    kind: {"rows": rows, "action": "dropped", "first": ["train.csv:558"][:rows]}
+                    kind: {"rows": rows, "action": "dropped", "first": ["train.csv row 558"][:rows]}
                     for kind, rows in counts.items()
                 },
                 "rare_classes": {},
@@ -199,9 +199,19 @@ def artifacts(
     probabilities = np.repeat(((1 - sure) / max(num_classes - 1, 1))[:, None], num_classes, axis=1)
     probabilities[np.arange(num_rows), answers] = sure if num_classes > 1 else 1.0
     report = classification_report(probabilities, labels, names, num_resamples=100).as_dict()
-    mistake = {"row": 7, "inputs": {f"text{SCRIPT}": SCRIPT}, "right": names[0], "probability": 0.9}
+    mistake = {
+        "row": 7,
+        "place": "train.csv row 558",
+        "inputs": {f"text{SCRIPT}": SCRIPT},
+        "right": names[0],
+        "probability": 0.9,
+    }
+    targets = [names[code] for code in labels]
+    before = np.where(np.random.default_rng(1).random(num_rows) < 0.7, targets, names[0]).tolist()
+    changes = class_changes([names[code] for code in answers], before, targets)
     texts = {
         "deploy/golden_report.json": json.dumps(report),
+        "deploy/class_changes.json": json.dumps([change.as_dict() for change in changes]),
         "deploy/mistakes.jsonl": "\n".join([json.dumps(mistake | {"predicted": names[-1]})] * 40),
         "data/labels.json": json.dumps([{"label": name, "rows": 9} for name in names]),
         "data/findings.jsonl": json.dumps(
@@ -316,6 +326,104 @@ def test_all_that_comes_from_data_is_escaped(tmp_path: Path) -> None:
     assert "<b onload" not in text
     assert "&amp;amp;" in text
     assert page.text.count("alert") > 40
+
+
+def champion(turn: int, why: str = "the gate promoted it") -> dict[str, Any]:
+    return {"turn": turn, "at": f"2026-11-{turn:02d}T01:00:00+00:00", "why": why}
+
+
+def test_changes_of_each_class_against_the_champion(tmp_path: Path) -> None:
+    turn = record(2)
+    turn["gate"] |= {"champion_turn": 1, "reference": "the champion of turn 1"}
+    folders = artifacts(tmp_path / "a", 30, 900)
+    _, page = drawn(tmp_path, turn, folders, [record(1), turn])
+    part = page.text.partition("Recall of each class, against the champion of turn 1")[2]
+    assert part
+    assert "30 classes were looked at: about 2 would seem to change by luck" in part
+    assert "Holm, 5 %" in part
+    changes = json.loads((folders["deploy"] / "class_changes.json").read_text())
+    moved = [change for change in changes if change["effect"]]
+    effects = [abs(change["effect"]) for change in moved]
+    assert effects == sorted(effects, reverse=True)
+    assert f"{len(moved) - 15} smaller changes" in part
+    first, second = (part.index(moved[place]["name"]) for place in (0, 1))
+    assert first < second
+
+
+def test_no_class_has_changed(tmp_path: Path) -> None:
+    folders = artifacts(tmp_path / "a")
+    same = class_changes(["a", "b"], ["a", "b"], ["a", "a"])
+    text = json.dumps([change.as_dict() for change in same])
+    (folders["deploy"] / "class_changes.json").write_text(text)
+    _, page = drawn(tmp_path, folders=folders)
+    assert "Not one class has another recall than it had." in page.text
+    (folders["deploy"] / "class_changes.json").unlink()
+    _, page = drawn(tmp_path, folders=folders)
+    assert "Recall of each class, against" not in page.text
+
+
+def test_the_champions_so_far(tmp_path: Path) -> None:
+    first, second, third = record(1, bundle_id="a" * 64), record(2, verdict="rejected"), record(3)
+    third["champions"] = [champion(1), champion(2, f"promoted by hand {SCRIPT}"), champion(1)]
+    third["gate"] |= {"champion_turn": 1}
+    _, page = drawn(tmp_path, third, history=[first, second, third])
+    part = page.text.partition("Champions, the last one first")[2]
+    assert part
+    lines = [part.index(words) for words in ("3 November", "1 November", "2 November")]
+    assert lines == sorted(lines)
+    assert "a" * 16 in part
+    assert "88.8 % 86.8 to 90.8" in part
+    assert f"promoted by hand {SCRIPT}" in part
+    assert part.count("serves") == 2  # "serves since", and one champion
+
+
+def test_champions_of_old_records_are_what_their_verdicts_say(tmp_path: Path) -> None:
+    turns = [record(1), record(2, verdict="inconclusive"), record(3), record(4, verdict="rejected")]
+    for turn, before in zip(turns, (None, 1, 2, 3), strict=True):
+        turn["gate"] |= {"champion_turn": before}
+    _, page = drawn(tmp_path, turns[-1], history=turns)
+    part = page.text.partition("Champions, the last one first")[2]
+    assert [part.index(f"{day} November") for day in (3, 1)] == sorted(
+        part.index(f"{day} November") for day in (3, 1)
+    )
+    turn = record(1, verdict="inconclusive")
+    _, page = drawn(tmp_path, turn)
+    assert "No turn has served yet." in page.text
+
+
+def test_times_are_taken_side_by_side(tmp_path: Path) -> None:
+    first, second = record(1), record(2)
+    second["gate"] |= {"champion_turn": 1}
+    _, page = drawn(tmp_path, second, history=[first, second])
+    assert "measured in its own turn, 1 November 2026, 00:08 UTC." in page.text
+    speed = {"p50_ms": 4.0, "p99_ms": 5.0, "rows_per_s": 9.0, "rows_per_s_spread": [8.0, 10.0]}
+    second["speed"] = {"rows": 256, "candidate": speed, "champion": speed | {"p50_ms": 8.0}}
+    _, page = drawn(tmp_path, second, history=[first, second])
+    assert "Both were timed in this turn, one after the other, on 256 golden rows." in page.text
+    assert "faster than turn 1" in page.text
+    assert "in its own turn" not in page.text
+
+
+def test_a_mistake_says_where_it_stands_in_the_file(tmp_path: Path) -> None:
+    folders = artifacts(tmp_path / "a")
+    _, page = drawn(tmp_path, folders=folders)
+    assert "train.csv row 558" in page.text
+    path = folders["deploy"] / "mistakes.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["place"]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    _, page = drawn(tmp_path, folders=folders)
+    assert "golden row 7" in page.text
+
+
+def test_labels_that_look_like_one_are_shown(tmp_path: Path) -> None:
+    turn = record()
+    turn["data"]["like_labels"] = [{"rows": {"Good": 30, SCRIPT: 4}, "fix": "write 'Good'"}]
+    text, page = drawn(tmp_path, turn)
+    assert "Good (30), " + SCRIPT + " (4): write 'Good'." in page.text
+    assert SCRIPT not in text
+    assert "Labels that look like one" not in drawn(tmp_path)[1].text
 
 
 def test_the_policy_lets_only_our_script_run(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ _FORMATS = (
 )
 """Tried in this order on what is not ISO 8601: with slashes the month comes first if it can."""
 
-_DATE = re.compile(r"\d{4}-?\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{4}|\d{4}/\d|[A-Za-z]{3,}\s+\d|\d+\s+[A-Za-z]{3}")
+_DATE = re.compile(
+    r"\d{4}-?\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{4}|\d{4}/\d|[A-Za-z]{3,}\s+\d|\d+\s+[A-Za-z]{3}"
+)
 _DAY = 86_400.0
 _PARTS = ("moment", "year", "month", "day", "weekday", "hour", "month_sin", "month_cos",
           "weekday_sin", "weekday_cos", "hour_sin", "hour_cos")  # fmt: skip

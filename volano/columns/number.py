@@ -194,7 +194,9 @@ class FittedNumber:
             knots = tuple(float(knot) for knot in state["knots"])
             if not all(map(math.isfinite, (*fields, *knots))) or fields[1] <= 0:
                 raise ValueError(f"its numbers are {fields}")
-            return cls(name, fields[0], fields[1], knots, fields[2], fields[3], bool(state["whole"]))
+            return cls(
+                name, fields[0], fields[1], knots, fields[2], fields[3], bool(state["whole"])
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"

@@ -3,14 +3,14 @@
 from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
-from volano.data._labels import check_labels, is_missing
+from volano.data._labels import LikeLabels, check_labels, is_missing, like_labels
 from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
 from volano.data._read import Sample, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
-from volano.data._table import BrokenRow, FileReport, ReadReport, Row
+from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
 
 __all__ = [
     "BrokenRow",
@@ -19,6 +19,7 @@ __all__ = [
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "LikeLabels",
     "Prepared",
     "ReadReport",
     "Row",
@@ -35,6 +36,8 @@ __all__ = [
     "fold",
     "golden_from_test",
     "is_missing",
+    "like_labels",
+    "places_by_file",
     "read_rows",
     "resolve",
     "sample",

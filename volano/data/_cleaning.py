@@ -49,7 +49,7 @@ class Count:
     Attributes:
       rows: Their number.
       action: ``dropped`` or ``kept``; ``counted`` where there was nothing to do.
-      first: Where the first of them are, as ``file:row``.
+      first: Where the first of them are, as ``file row N``, 1 being the first row.
     """
 
     rows: int

@@ -23,7 +23,7 @@ from volano.data._row_writer import RowWriter
 from volano.data._snapshot import disk_error, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
-from volano.data._table import ReadReport
+from volano.data._table import ReadReport, place_of
 
 __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 
@@ -152,7 +152,7 @@ def golden_from_test(
     def note(kind: str, place: str, number: int) -> None:
         first = summary.first.setdefault(kind, [])
         if len(first) < 20:
-            first.append(f"{place}:{number}")
+            first.append(place_of(place, number))
 
     def batches() -> Iterator[list[Sequence[Any]]]:
         for batch in read_batches(files, columns=[*inputs, target], report=report):
@@ -170,7 +170,7 @@ def golden_from_test(
                 note("empty", name, number)
             for repair in usable.repaired:
                 note("repaired", name, repair.number)
-            places = [f"{name}:{number}" for number in usable.numbers]
+            places = [place_of(name, number) for number in usable.numbers]
             hashes = _hash_columns(
                 *form.hashes(usable.inputs, usable.labels, batch.file, usable.numbers)
             )
@@ -225,7 +225,7 @@ class GoldenRows:
 
     @property
     def places(self) -> list[str]:
-        """Where each row came from, as ``file:row``."""
+        """Where each row came from, as ``file row N``."""
         return self._rows.take("place", self._all())
 
     def column(self, name: str) -> list[str]:

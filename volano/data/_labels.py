@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from volano.data._keys import fold
 from volano.errors import DataError, shorten
 
-__all__ = ["MAX_LABELS", "MISSING_LABELS", "check_labels", "is_missing", "too_many_labels"]
+__all__ = [
+    "MAX_LABELS",
+    "MISSING_LABELS",
+    "LikeLabels",
+    "check_labels",
+    "is_missing",
+    "like_labels",
+    "too_many_labels",
+]
 
 MAX_LABELS = 10_000
 
@@ -19,6 +31,59 @@ MISSING_LABELS = frozenset(
         *("Null", "n/a", "nan", "null"),
     }
 )
+
+
+# Marks that tell classes apart: C, C++ and C#; -1 and 1; > and <.
+_MEANT = re.compile(r"[+#%<>=]|^-(?=[.\d])")
+
+
+@dataclass(frozen=True)
+class LikeLabels:
+    """Labels that may be one class, written in several ways.
+
+    Attributes:
+      rows: Label -> its rows, the most frequent first.
+      fix: What to do, in one line.
+    """
+
+    rows: Mapping[str, int]
+    fix: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {"rows": dict(self.rows), "fix": self.fix}
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{shorten(label, 40)} {rows:,}" for label, rows in self.rows.items())
+        return f"labels that differ only by case, space or punctuation: {shown}; {self.fix}"
+
+
+def like_labels(counts: Mapping[str, int]) -> list[LikeLabels]:
+    """Labels that differ only by case, space or punctuation. They are found, and not merged.
+
+    Only a person knows whether they are one class. As they are, the model learns them as several
+    and is counted wrong wherever it takes one for the other.
+
+    Args:
+      counts: Label -> its rows.
+    Returns:
+      The groups, that with the most rows first.
+    Example:
+      >>> [dict(found.rows) for found in like_labels({"Positive": 3, "positive": 9, "other": 4})]
+      [{'positive': 9, 'Positive': 3}]
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in counts:
+        # Digits on either side of a mark stay apart: 1.5 is not 15, and 1-2 is not 12.
+        bare = fold(re.sub(r"(?<=\d)[\W_]+(?=\d)", "x", label))
+        groups.setdefault((bare or label, *_MEANT.findall(label)), []).append(label)
+    found = []
+    for labels in groups.values():
+        if len(labels) > 1:
+            labels.sort(key=lambda label: (-counts[label], label))
+            fix = f"if they are one class, write {shorten(labels[0], 40)} for all of them"
+            found.append(LikeLabels({label: counts[label] for label in labels}, fix))
+    return sorted(found, key=lambda group: (-sum(group.rows.values()), next(iter(group.rows))))
 
 
 def is_missing(label: str) -> bool:

@@ -31,7 +31,7 @@ from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
 from volano.data._sources import SourceFile
-from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt
+from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt, place_of
 from volano.errors import DataError, shorten
 
 __all__ = [
@@ -76,6 +76,7 @@ class SnapshotSummary:
       missing_targets: What stood in the place of a target -> rows, such as ``{"None": 12}``.
       files: What was found in each file.
       notes: What a person should know.
+      first: Kind -> where the first 20 such rows are, as ``file row N``, 1 being the first row.
       counted: Whether the targets are names out of few; else there are no labels, and the code of
         a row only tells whether two targets are the same.
       observations: Whether equal rows are several observations and not one row twice.
@@ -338,7 +339,7 @@ class _SnapshotWriter:
     def _find(self, kind: str, place: str, number: int, line: int | None, detail: str) -> None:
         first = self._summary.first.setdefault(kind, [])
         if len(first) < 20:
-            first.append(f"{place}:{number}")
+            first.append(place_of(place, number))
         finding = {"kind": kind, "file": place, "row": number, "line": line, "detail": detail}
         self._findings.write(json.dumps(finding, ensure_ascii=False) + "\n")
 
@@ -354,9 +355,7 @@ class _SnapshotWriter:
                 raise too_many_labels(self._summary.target, num_rows, list(codes)[:MAX_LABELS])
         num_rows = len(usable.labels)
         keys = np.empty(num_rows, KEY_DTYPE)
-        exact, folded = self._form.hashes(
-            usable.inputs, usable.labels, file, usable.numbers
-        )
+        exact, folded = self._form.hashes(usable.inputs, usable.labels, file, usable.numbers)
         keys["exact_hi"], keys["exact_lo"] = exact[:, 0], exact[:, 1]
         keys["folded_hi"], keys["folded_lo"] = folded[:, 0], folded[:, 1]
         if self._form.counted:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from volano.data._parquet import import_pyarrow
 from volano.data._snapshot import FEEDBACK, SnapshotSummary
+from volano.data._table import place_of
 from volano.errors import DataError
 
 __all__ = ["ArrowRows", "RowIndices", "Snapshot"]
@@ -121,6 +122,13 @@ class Snapshot:
     def labels(self) -> tuple[str, ...]:
         return self.summary.labels
 
+    def label_rows(self) -> dict[str, int]:
+        """Label -> its rows; empty where targets are no names."""
+        if not self.summary.counted:
+            return {}
+        rows = np.bincount(self.keys["label"], minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, rows, strict=True))
+
     def codes(self, rows: RowIndices) -> npt.NDArray[np.int32]:
         """Label codes at rows."""
         return np.ascontiguousarray(self.keys["label"][rows])
@@ -138,10 +146,10 @@ class Snapshot:
             yield {name: self.column(name, part) for name in columns}
 
     def places(self, rows: RowIndices) -> list[str]:
-        """Where rows came from: ``file:row``, or ``feedback:row``."""
+        """Where rows came from: ``file row N``, or ``feedback row N``."""
         names = [file["name"] for file in self.summary.files]
         found = zip(self.rows.take("file", rows), self.rows.take("row", rows), strict=True)
-        return [f"{names[file] if file >= 0 else FEEDBACK}:{row}" for file, row in found]
+        return [place_of(names[file] if file >= 0 else FEEDBACK, row) for file, row in found]
 
     def _stored(self, name: str) -> str:
         if name == self.target:

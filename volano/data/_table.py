@@ -19,6 +19,8 @@ __all__ = [
     "Row",
     "excerpt",
     "pick_columns",
+    "place_of",
+    "places_by_file",
 ]
 
 # A row longer than this is a damaged file far more often than a document; it also bounds memory.
@@ -138,6 +140,36 @@ class ReadReport:
             "bytes": self.size_bytes,
             "files": [file.as_dict() for file in self.files],
         }
+
+
+def place_of(file: str, number: int) -> str:
+    """Where a row is, in words.
+
+    A row and not a line: cells may go over several lines, and Parquet has none.
+
+    Args:
+      file: The file's name, or ``feedback``.
+      number: From 1, for the first row below the header.
+    """
+    return f"{file} row {number}"
+
+
+def places_by_file(places: Iterable[str]) -> dict[str, list[str]]:
+    """Places as `place_of` writes them, as file -> row numbers, in the order found.
+
+    Records of turns before 0.1.0 was released have ``file:number``; these are read too.
+
+    Example:
+      >>> places_by_file(["a.csv row 3", "a.csv row 9", "old.csv:7"])
+      {'a.csv': ['3', '9'], 'old.csv': ['7']}
+    """
+    found: dict[str, list[str]] = {}
+    for place in places:
+        file, mark, number = place.rpartition(" row ")
+        if not mark:
+            file, _, number = place.rpartition(":")
+        found.setdefault(file, []).append(number)
+    return found
 
 
 def excerpt(text: str, limit: int = 80) -> str:

@@ -16,6 +16,7 @@ from volano.evaluation.baselines import (
     tfidf_svm,
 )
 from volano.evaluation.calibration import fit_temperature, softmax
+from volano.evaluation.changes import ClassChange, class_changes
 from volano.evaluation.gate import (
     Judgement,
     NonInferiority,
@@ -38,6 +39,7 @@ __all__ = [
     "BASELINES",
     "AlphaSpending",
     "Baseline",
+    "ClassChange",
     "ClassRow",
     "ClassificationReport",
     "Estimate",
@@ -46,6 +48,7 @@ __all__ = [
     "NonInferiority",
     "ReliabilityBin",
     "align_names",
+    "class_changes",
     "classification_report",
     "conformal_half_width",
     "evaluator",

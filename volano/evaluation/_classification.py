@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
 from volano.evaluation.calibration import fit_temperature
+from volano.evaluation.changes import class_changes
 from volano.evaluation.gate import Judgement
 from volano.evaluation.metrics import PROBABILITY_FLOOR, classification_report
 from volano.evaluation.rows import align_names
@@ -52,7 +53,7 @@ class ClassificationEvaluator:
         assert isinstance(task, Classification)
         probabilities = task.probabilities(outputs)
         if metric == "accuracy":
-            return (probabilities.argmax(axis=1) == targets).astype(np.float64)
+            return np.asarray(probabilities.argmax(axis=1) == targets, np.float64)
         right = probabilities[np.arange(len(targets)), np.maximum(targets, 0)]
         right = np.where(targets >= 0, right, 0.0)
         return np.asarray(np.log(np.clip(right, PROBABILITY_FLOOR, 1.0)))
@@ -65,7 +66,7 @@ class ClassificationEvaluator:
     @staticmethod
     def baseline_scores(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> Floats:
         del metric  # a baseline gives names and no probabilities
-        return (predictions == targets).astype(np.float64)
+        return np.asarray(predictions == targets, np.float64)
 
     @staticmethod
     def mistakes(
@@ -88,6 +89,13 @@ class ClassificationEvaluator:
         ]
 
     @staticmethod
+    def changes(
+        mine: tuple[Task, NDArray[Any]], other: tuple[Task, NDArray[Any]], values: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        found = class_changes(_named(*mine), _named(*other), values)
+        return [change.as_dict() for change in found]
+
+    @staticmethod
     def parity(task: Task, wanted: NDArray[Any], found: NDArray[Any]) -> float:
         assert isinstance(task, Classification)
         return float(np.abs(task.probabilities(wanted) - task.probabilities(found)).max())
@@ -108,3 +116,8 @@ class ClassificationEvaluator:
     def show(name: str, estimate: Mapping[str, float]) -> str:
         form = ".4f" if name in ("log_loss", "calibration_error") else ".1%"
         return f"{estimate['value']:{form}} ({estimate['low']:{form}} to {estimate['high']:{form}})"
+
+
+def _named(task: Task, outputs: NDArray[Any]) -> list[str]:
+    assert isinstance(task, Classification)
+    return [task.names[code] for code in task.probabilities(outputs).argmax(axis=1).tolist()]

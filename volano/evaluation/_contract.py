@@ -73,6 +73,12 @@ class Evaluator(Protocol):
         """The worst answers first: ``row``, ``right``, ``predicted`` and how sure; JSON-able."""
 
     @staticmethod
+    def changes(
+        mine: tuple[Task, NDArray[Any]], other: tuple[Task, NDArray[Any]], values: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """What changed part by part between two bundles: task and outputs of each; JSON-able."""
+
+    @staticmethod
     def parity(task: Task, wanted: NDArray[Any], found: NDArray[Any]) -> float:
         """How far two sets of outputs are apart, in the unit of `tolerance`."""
 

@@ -39,9 +39,7 @@ class RegressionEvaluator:
     ) -> dict[str, Any]:
         assert isinstance(target, FittedNumber)
         assert isinstance(task, Regression)
-        return regression_report(
-            _flat(outputs), target.numbers(values), half_width=task.half_width
-        )
+        return regression_report(_flat(outputs), target.numbers(values), half_width=task.half_width)
 
     @staticmethod
     def scores(metric: str, task: Task, outputs: NDArray[Any], targets: NDArray[Any]) -> Floats:
@@ -56,7 +54,7 @@ class RegressionEvaluator:
 
     @staticmethod
     def baseline_scores(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> Floats:
-        error = np.abs(predictions - targets)
+        error: Floats = np.abs(predictions - targets)
         return -(error if metric == "absolute_error" else error**2)
 
     @staticmethod
@@ -79,6 +77,13 @@ class RegressionEvaluator:
         ]
 
     @staticmethod
+    def changes(
+        mine: tuple[Task, NDArray[Any]], other: tuple[Task, NDArray[Any]], values: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        del mine, other, values
+        return []  # numbers have no parts
+
+    @staticmethod
     def parity(task: Task, wanted: NDArray[Any], found: NDArray[Any]) -> float:
         del task
         scale = float(np.std(wanted)) or 1.0
@@ -96,9 +101,7 @@ class RegressionEvaluator:
     @staticmethod
     def show(name: str, estimate: Mapping[str, float]) -> str:
         if name in ("mape", "interval_coverage"):
-            return (
-                f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
-            )
+            return f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
         return f"{estimate['value']:.5g} ({estimate['low']:.5g} to {estimate['high']:.5g})"
 
 

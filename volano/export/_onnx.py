@@ -70,4 +70,4 @@ def _bert_graph(network: Network) -> onnx.ModelProto:
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
 
 
-_TABLES = {"linear": write_linear, "trees": write_trees}
+_TABLES: dict[str, Any] = {"linear": write_linear, "trees": write_trees}

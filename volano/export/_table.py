@@ -16,11 +16,11 @@ def write_table_inputs(writer: GraphWriter, features: Sequence[TableFeature]) ->
     """Declare each column's input; returns column -> value."""
     found = {}
     for feature in features:
+        column = feature.column
         if feature.size:
-            name, dtype, shape = f"{feature.column}.values", np.float32, ["rows", feature.size]
+            found[column] = writer.input(f"{column}.values", np.float32, ["rows", feature.size])
         else:
-            name, dtype, shape = f"{feature.column}.codes", np.int64, ["rows"]
-        found[feature.column] = writer.input(name, dtype, shape)
+            found[column] = writer.input(f"{column}.codes", np.int64, ["rows"])
     return found
 
 

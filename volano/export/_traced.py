@@ -43,7 +43,9 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
     rows = torch.export.Dim("rows", min=1, max=1 << 20)
     names, example, dynamic = [], [], []
     for place, (column, fitted) in enumerate(inputs.items()):
-        longest = torch.export.Dim(f"length_{place}", min=2, max=getattr(fitted, "max_tokens", 8192))
+        longest = torch.export.Dim(
+            f"length_{place}", min=2, max=getattr(fitted, "max_tokens", 8192)
+        )
         none = fitted.collate(fitted.encode([]), np.zeros(0, np.int64))
         for name, empty in none.items():
             ragged = name.removeprefix(f"{column}.") in ("ids", "mask")

@@ -71,7 +71,7 @@ class Network(nn.Module):
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Every column's vector, side by side; (B, sum of widths)."""
         parts = [
-            encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[union-attr]
+            encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))
             for name, encoder in zip(self.columns, self.encoders, strict=True)
         ]
         if self.table is not None:

@@ -66,7 +66,8 @@ def table_arrays(
       All numbers, float32, shape (num_rows, sum of sizes), NaN where there is none; and all
       codes, int64, shape (num_rows, columns of codes).
     """
-    numbers, codes = [], []
+    numbers: list[NDArray[np.float32]] = []
+    codes: list[NDArray[np.int64]] = []
     for feature in features:
         array = split.columns[feature.column].arrays["values" if feature.size else "codes"]
         assert isinstance(array, np.ndarray)

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 def tree_matrix(
     features: Sequence[TableFeature], ranks: Sequence[Floats], split: EncodedSplit
 ) -> Floats:
-    """What trees split on: all numbers, then each name's rank; float32, (num_rows, numbers + names).
+    """What trees split on: all numbers, then each name's rank; float32, (num_rows, columns).
 
     A tree asks whether a value is below a threshold, so names need an order. Ordered by the mean
     target of their rows, one threshold parts them as well as any choice of a subset could, for a
@@ -87,9 +87,7 @@ class TreesModel:
                 goes_left = np.where(
                     np.isnan(value), self.missing_left[node], value <= self.threshold[node]
                 )
-                node = np.where(
-                    inner, np.where(goes_left, self.left[node], self.right[node]), node
-                )
+                node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
             found[rows, self.output[node]] += self.value[node]
         return found.astype(np.float32)
 

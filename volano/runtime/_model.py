@@ -126,6 +126,14 @@ class Model:
         self._wanted = {item.name for item in self._session.get_inputs()}
         self._refuse_other_inputs()
 
+    def __repr__(self) -> str:
+        names = getattr(self.target, "names", None)
+        classes = f" of {len(names)} classes" if names else ""
+        return (
+            f"<volano.Model {shorten(self.manifest['name'])}: {', '.join(self.inputs)} -> "
+            f"{self.target.name}{classes}, id {self.id[:16]}>"
+        )
+
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
         """Answer rows, in order.
 

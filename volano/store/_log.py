@@ -19,7 +19,7 @@ from volano.errors import StoreError
 from volano.store import _tables
 from volano.store._database import reason
 
-__all__ = ["Correction", "LabelledRow", "LoggedPrediction", "PredictionLog"]
+__all__ = ["Correction", "LabelledRow", "LoggedPrediction", "PredictionLog", "TakenBack"]
 
 CHUNK_ROWS = 500
 """Rows or ids per statement: below SQLite's oldest limit of 999 values."""
@@ -29,6 +29,9 @@ QUEUE_DEPTH = 20
 
 _predictions = _tables.predictions
 _feedback = _tables.feedback
+
+_taken_back = sa.cast(_feedback.c.value, sa.Text) == "null"
+"""A row with null for a value takes back what was said of its prediction before it."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,27 @@ class LabelledRow:
     place: int
 
 
+@dataclass(frozen=True)
+class TakenBack:
+    """What `PredictionLog.take_back` found, each in the order given.
+
+    Attributes:
+      removed: Predictions whose corrections counted until now.
+      without: Predictions that had none, or none any more.
+      unknown: Ids that are of no prediction; when there is any, nothing was taken back.
+    """
+
+    removed: list[str]
+    without: list[str]
+    unknown: list[str]
+
+
 class PredictionLog:
     """The log of predictions and feedback. Safe to use from several threads and processes.
 
     Nothing is ever changed or deleted: a later word on the same inputs counts instead of an
-    earlier one, and both are kept. What a method has returned from survives a killed process.
+    earlier one, and both are kept; to take a word back is a later word too. What a method has
+    returned from survives a killed process.
 
     Args:
       engine: From `open_database`.
@@ -178,15 +197,55 @@ class PredictionLog:
                 num_rows += len(chunk)
         return num_rows
 
+    def take_back(self, ids: Sequence[str], who: str = "") -> TakenBack:
+        """Take back all that was said of these predictions, in one transaction.
+
+        What was said of others with the same inputs counts again, and so does what is said of
+        these later.
+
+        Args:
+          ids: Of predictions; when one of them is not known, nothing is taken back.
+          who: Who says so.
+        """
+        wanted = list(dict.fromkeys(ids))
+        with _said(), self._engine.begin() as connection:
+            known = _inputs_of(connection, set(wanted))
+            unknown = [item for item in wanted if item not in known]
+            standing: set[str] = set()
+            for start in range(0, len(wanted), CHUNK_ROWS):
+                chunk = wanted[start : start + CHUNK_ROWS]
+                query = _standing(_feedback.c.prediction_id)
+                query = query.where(_feedback.c.prediction_id.in_(chunk))
+                standing.update(connection.execute(query).scalars())
+            removed = [] if unknown else [item for item in wanted if item in standing]
+            rows = [
+                {
+                    "prediction_id": item,
+                    "inputs": known[item],
+                    "value": sa.JSON.NULL,
+                    "who": who,
+                    "at": time.time(),
+                }
+                for item in removed
+            ]
+            if rows:
+                connection.execute(_feedback.insert(), rows)
+        return TakenBack(removed, [x for x in wanted if x in known and x not in standing], unknown)
+
     def current_feedback(self) -> Iterator[LabelledRow]:
         """For each distinct inputs the value last given, in the order of giving, as a stream."""
         # JSON is stored as the text that we write, with sorted keys: equal inputs, equal text.
-        latest = sa.select(sa.func.max(_feedback.c.place)).group_by(
+        latest = _standing(sa.func.max(_feedback.c.place)).group_by(
             sa.cast(_feedback.c.inputs, sa.Text)
         )
-        query = (
-            sa.select(_feedback).where(_feedback.c.place.in_(latest)).order_by(_feedback.c.place)
-        )
+        return self._rows(sa.select(_feedback).where(_feedback.c.place.in_(latest)))
+
+    def standing_feedback(self) -> Iterator[LabelledRow]:
+        """All that was said and not taken back, in the order of giving, as a stream."""
+        return self._rows(_standing(_feedback))
+
+    def _rows(self, query: sa.Select[Any]) -> Iterator[LabelledRow]:
+        query = query.order_by(_feedback.c.place)
         with _said(), self._engine.connect() as connection:
             options = {"stream_results": True, "yield_per": CHUNK_ROWS}
             for row in connection.execute(query, execution_options=options):
@@ -196,7 +255,7 @@ class PredictionLog:
 
     def num_feedback(self) -> int:
         """How often feedback was given, words that no longer count included."""
-        return int(self._scalar(sa.select(sa.func.count()).select_from(_feedback)))
+        return int(self._scalar(sa.select(sa.func.count(_feedback.c.place)).where(~_taken_back)))
 
     def num_predictions(self) -> int:
         """How many answers there are."""
@@ -263,7 +322,17 @@ class PredictionLog:
         if limit <= 0:
             return []
         self._read_labelled()
-        answered = sa.exists().where(_feedback.c.prediction_id == _predictions.c.id)
+        later = _feedback.alias()
+        # Answered, unless the last that was said of it is that all of it is taken back.
+        answered = sa.exists().where(
+            _feedback.c.prediction_id == _predictions.c.id,
+            ~_taken_back,
+            ~sa.exists().where(
+                later.c.prediction_id == _feedback.c.prediction_id,
+                later.c.place > _feedback.c.place,
+                sa.cast(later.c.value, sa.Text) == "null",
+            ),
+        )
         query = sa.select(_predictions).where(~answered)
         if bundle is not None:
             query = query.where(_predictions.c.bundle == bundle)
@@ -284,20 +353,40 @@ class PredictionLog:
 
     def _read_labelled(self) -> None:
         """Bring the keys of the inputs that have feedback up to date; only new rows are read."""
-        query = sa.select(_feedback.c.place, _feedback.c.inputs).where(
+        query = sa.select(_feedback.c.place, _feedback.c.inputs, _taken_back.label("back")).where(
             _feedback.c.place > self._labelled_up_to
         )
+        labelled, last, anew = self._labelled, self._labelled_up_to, False
         with _said(), self._engine.connect() as connection:
             options = {"stream_results": True, "yield_per": CHUNK_ROWS}
-            last = self._labelled_up_to
-            for place, inputs in connection.execute(query, execution_options=options):
-                self._labelled.add(_folded(inputs))
+            for place, inputs, back in connection.execute(query, execution_options=options):
+                labelled.add(_folded(inputs))
+                anew = anew or bool(back)
                 last = max(last, place)
-            self._labelled_up_to = last
+        if anew:
+            # The same inputs may have had a word from elsewhere: only all rows together tell.
+            self._labelled = {_folded(row.inputs) for row in self.standing_feedback()}
+        self._labelled_up_to = last
 
     def _scalar(self, query: sa.Select[Any]) -> Any:
         with _said(), self._engine.connect() as connection:
             return connection.execute(query).scalar_one()
+
+
+def _standing(*what: Any) -> sa.Select[Any]:
+    """A query over what was said and not taken back later."""
+    back = (
+        sa.select(_feedback.c.prediction_id, sa.func.max(_feedback.c.place).label("place"))
+        .where(_taken_back)
+        .group_by(_feedback.c.prediction_id)
+        .subquery()
+    )
+    joined = _feedback.outerjoin(back, _feedback.c.prediction_id == back.c.prediction_id)
+    return (
+        sa.select(*what)
+        .select_from(joined)
+        .where(sa.or_(back.c.place.is_(None), _feedback.c.place > back.c.place))
+    )
 
 
 def _varied(candidates: Sequence[LoggedPrediction], limit: int) -> list[LoggedPrediction]:

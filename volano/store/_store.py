@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ __all__ = ["Artifact", "Champion", "Run", "Store", "disk_errors", "file_digest",
 
 SETTLED_NS = 2_000_000_000
 """A file that has not changed for this long has a time of change that tells it from later ones."""
+
+MOST_TURNS = 2**31 - 1
+"""The largest number of a turn that every database can hold."""
 
 FULL_BYTES = 1 << 16
 """A disk with less room than this is full, whatever a library's error calls it."""
@@ -253,9 +256,11 @@ class Store:
     # One turn at a time ------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def turning(self) -> Iterator[None]:
+    def turning(self, *, sweep: bool = True) -> Iterator[None]:
         """Hold the wheel for one turn. The lock goes with the process, however it ends.
 
+        Args:
+          sweep: Remove what a killed turn left.
         Raises:
           WheelError: Another process is turning this wheel (WHEEL-001).
         """
@@ -274,7 +279,8 @@ class Store:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            self._sweep()
+            if sweep:
+                self._sweep()
             yield
 
     def _sweep(self) -> None:
@@ -308,7 +314,7 @@ class Store:
         """Make a finished folder an artifact; one that is there already is used instead."""
         with disk_errors(folder):
             digest, size = folder_digest(folder)
-            artifact = Artifact(digest, kind, self._place(digest))
+            artifact = Artifact(digest, kind, self.place(digest))
             if artifact.path.exists() and folder_digest(artifact.path)[0] != digest:
                 # Damaged since it was written: this one takes its place.
                 artifact.path.rename(folder.with_name(f"{folder.name}-damaged"))
@@ -334,7 +340,7 @@ class Store:
         with self.begin() as connection:
             query = sa.select(t.artifacts).where(t.artifacts.c.digest == digest)
             row = connection.execute(query).first()
-        place = self._place(digest)
+        place = self.place(digest)
         # Reading every byte at every turn would take too long; sizes show what is missing or cut.
         if row is None or _folder_size(place) != row.size_bytes:
             raise StoreError(
@@ -348,7 +354,7 @@ class Store:
 
     def verify(self, digest: str) -> bool:
         """Whether an artifact is there with every byte as it was written."""
-        place = self._place(digest)
+        place = self.place(digest)
         try:
             return place.is_dir() and folder_digest(place)[0] == digest
         except OSError:
@@ -356,7 +362,7 @@ class Store:
 
     def discard(self, digest: str) -> None:
         """Remove an artifact's folder, in one step; the run that made it is no longer finished."""
-        place = self._place(digest)
+        place = self.place(digest)
         doomed = place.with_name(f".new-{uuid.uuid4().hex}")
         with disk_errors(place):
             if place.exists():
@@ -372,9 +378,9 @@ class Store:
         )
         with self.begin() as connection:
             row = connection.execute(query).first()
-        if row is None or _folder_size(self._place(row.digest)) != row.size_bytes:
+        if row is None or _folder_size(self.place(row.digest)) != row.size_bytes:
             return None
-        artifact = Artifact(row.digest, row.stage, self._place(row.digest))
+        artifact = Artifact(row.digest, row.stage, self.place(row.digest))
         return Run(key, row.stage, artifact, row.lineage, row.summary, row.seconds, cached=True)
 
     def run_of(self, digest: str) -> Run | None:
@@ -386,7 +392,7 @@ class Store:
             row = connection.execute(query).first()
         if row is None:
             return None
-        artifact = Artifact(digest, row.stage, self._place(digest))
+        artifact = Artifact(digest, row.stage, self.place(digest))
         return Run(row.key, row.stage, artifact, row.lineage, row.summary, row.seconds, cached=True)
 
     def record(self, run: Run) -> None:
@@ -409,7 +415,8 @@ class Store:
         """Where a run with this key keeps its checkpoints while it is not finished."""
         return self.folder / "scratch" / key[:32]
 
-    def _place(self, digest: str) -> Path:
+    def place(self, digest: str) -> Path:
+        """Where the folder of an artifact lies, if it is there at all."""
         return self.folder / "artifacts" / digest[:40]
 
     # Golden rows and the questions put to them --------------------------------------------------
@@ -428,8 +435,17 @@ class Store:
         assert frozen is not None
         return frozen
 
-    def test_number(self, key: str) -> int:
-        """The number, from 1, of this question to the golden rows; the same question keeps it."""
+    def test_number(
+        self, key: str, *, worth: Callable[[int], bool] = lambda number: True
+    ) -> int | None:
+        """The number, from 1, of this question to the golden rows; the same question keeps it.
+
+        Args:
+          key: The question.
+          worth: Whether to ask it, under the number it would get. It must not look at answers.
+        Returns:
+          The number; None when it is not worth asking, and then it takes none.
+        """
         while True:
             with contextlib.suppress(IntegrityError), self.begin() as connection:
                 query = sa.select(t.tests.c.number).where(t.tests.c.key == key)
@@ -437,6 +453,8 @@ class Store:
                 if found is not None:
                     return int(found)
                 last = connection.execute(sa.select(sa.func.max(t.tests.c.number))).scalar() or 0
+                if not worth(last + 1):
+                    return None
                 values = {"number": last + 1, "key": key, "at": time.time()}
                 connection.execute(t.tests.insert().values(values))
                 return int(last) + 1
@@ -487,7 +505,10 @@ class Store:
         Raises:
           WheelError: There is none of that number (WHEEL-010).
         """
-        query = sa.select(t.turns.c.record).where(t.turns.c.number == number)
+        # No database looks for a number that its column could not hold.
+        query = sa.select(t.turns.c.record).where(
+            t.turns.c.number == number if 0 < number <= MOST_TURNS else sa.false()
+        )
         with self.begin() as connection:
             record = connection.execute(query).scalar_one_or_none()
             if record is None:
@@ -502,9 +523,25 @@ class Store:
         return dict(record)
 
     def crown(self, turn: int, artifact: str, why: str) -> None:
-        """Make a turn's bundle the champion."""
+        """Make a turn's bundle the champion.
+
+        Raises:
+          WheelError: The bundle is no longer there (WHEEL-014).
+        """
         with self.begin() as connection:
             self._crown(connection, turn, artifact, why)
+            # Locked, and after writing: `clean` deletes first and then looks for a new champion,
+            # so that one of the two sees the other.
+            query = sa.select(t.artifacts).where(t.artifacts.c.digest == artifact)
+            recorded = connection.execute(query.with_for_update()).first()
+            if recorded is None or not self.place(artifact).is_dir():
+                raise WheelError(
+                    14,
+                    f"the bundle of turn {turn} is no longer there, as after 'volano clean'",
+                    where=str(self.place(artifact)),
+                    expected="a turn whose bundle was kept",
+                    fix="volano history",
+                )
 
     @staticmethod
     def _crown(connection: sa.Connection, turn: int, artifact: str, why: str) -> None:
@@ -525,7 +562,7 @@ class Store:
             Champion(
                 row.place,
                 row.turn,
-                Artifact(row.artifact, "deploy", self._place(row.artifact)),
+                Artifact(row.artifact, "deploy", self.place(row.artifact)),
                 row.why,
                 row.at,
             )

@@ -34,10 +34,17 @@ class Answer:
 
 
 class Task(Protocol):
-    """Target type -> how the graph's output becomes an answer. Frozen; saved as plain JSON."""
+    """Target type -> how the graph's output becomes an answer. Frozen; saved as plain JSON.
+
+    Attributes:
+      kind: Its name.
+      version: Raised when the same outputs would be decoded otherwise.
+      fields: What an answer has beside its value: name in tables of answers -> attribute.
+    """
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    fields: ClassVar[Mapping[str, str]]
 
     def decode(self, outputs: NDArray[np.float32]) -> Sequence[Answer]:
         """The graph's output, shape (num_rows, ...), as one answer per row."""

@@ -33,6 +33,7 @@ class Regression:
 
     kind: ClassVar[str] = "regression"
     version: ClassVar[int] = 1
+    fields: ClassVar[Mapping[str, str]] = {"low": "low", "high": "high"}
     half_width: float | None = None
 
     def decode(self, outputs: NDArray[np.float32]) -> Sequence[Answer]:

@@ -40,7 +40,9 @@ class Objective(Protocol):
     def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the rows of a batch."""
 
-    def score(self, outputs: Tensor, targets: Tensor) -> tuple[tuple[float, float], float, dict[str, float]]:
+    def score(
+        self, outputs: Tensor, targets: Tensor
+    ) -> tuple[tuple[float, float], float, dict[str, float]]:
         """To be made large; the loss; and what curves show, by name."""
 
 

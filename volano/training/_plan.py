@@ -76,11 +76,11 @@ def plan_training(
       pretrained: Whether the encoders bring weights; one from scratch has everything to learn.
       table: Whether all columns are numbers and names: rows cost next to nothing.
     """
-    rows = spec.batch_rows
-    if rows == "auto":
-        rows = 32 if num_rows < 200_000 else 64
-        if table:
-            rows = min(1024, max(8, num_rows // 50))
+    rows: int = 32 if num_rows < 200_000 else 64
+    if spec.batch_rows != "auto":
+        rows = spec.batch_rows
+    elif table:
+        rows = min(1024, max(8, num_rows // 50))
     passes = 1
     epochs = spec.epochs
     if epochs == "auto":

@@ -128,11 +128,12 @@ def _ordering(target: NDArray[Any], task: str) -> NDArray[np.float64]:
     if task == "regression":
         return target.astype(np.float64)
     # One order must serve all classes; the commonest against the rest carries most of it.
-    return (target != np.bincount(target[target >= 0]).argmax()).astype(np.float64)
+    return np.asarray(target != np.bincount(target[target >= 0]).argmax(), np.float64)
 
 
 def _settings(job: Job, num_rows: int) -> dict[str, Any]:
     outputs = job.num_outputs
+    objective: dict[str, Any]
     if job.task == "regression":
         objective = {"objective": "regression"}
     elif outputs == 2:
@@ -179,7 +180,16 @@ def trees_of(
     """
     nodes: dict[str, list[Any]] = {
         key: []
-        for key in ("tree", "column", "threshold", "left", "right", "missing_left", "output", "value")
+        for key in (
+            "tree",
+            "column",
+            "threshold",
+            "left",
+            "right",
+            "missing_left",
+            "output",
+            "value",
+        )
     }
     per_round = dump["num_tree_per_iteration"]
 
@@ -199,9 +209,7 @@ def trees_of(
         if not leaf:
             # Without missing values in training, LightGBM takes one for a zero.
             values["missing_left"] = (
-                node["default_left"]
-                if node["missing_type"] == "NaN"
-                else node["threshold"] >= 0
+                node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
             )
         for key, value in values.items():
             nodes[key].append(value)
@@ -230,7 +238,8 @@ def trees_of(
 
 def _rounded_down(threshold: float) -> float:
     """The largest float32 that is not above: then `x <= threshold` is the same for float32 x."""
-    rounded = np.float32(threshold)
+    # LightGBM writes 1e300 for "everything goes left".
+    rounded = np.float32(min(max(threshold, -3e38), 3e38))
     if float(rounded) > threshold:
         rounded = np.nextafter(rounded, np.float32(-np.inf))
     return float(rounded)

@@ -42,7 +42,9 @@ def design(features: tuple[TableFeature, ...], numbers: Any, codes: Any) -> Any:
     return sparse.hstack(parts, format="csr")
 
 
-def ridge(design_ND: Any, target_N: Floats, penalties: tuple[float, ...]) -> list[tuple[Floats, float]]:
+def ridge(
+    design_ND: Any, target_N: Floats, penalties: tuple[float, ...]
+) -> list[tuple[Floats, float]]:
     """Ridge regression at several penalties from one decomposition.
 
         w = inv(Xc' Xc / n + a I) Xc' yc / n,   b = mean(y) - mean(x) w      (c: without the mean)
@@ -77,7 +79,8 @@ def ridge(design_ND: Any, target_N: Floats, penalties: tuple[float, ...]) -> lis
             def times(w: Floats, penalty: float = penalty) -> Floats:
                 inner = design_ND @ w
                 centred = np.asarray(design_ND.T @ inner).ravel() / num_rows
-                return centred - mean_D * float(mean_D @ w) + penalty * w
+                product: Floats = centred - mean_D * float(mean_D @ w) + penalty * w
+                return product
 
             operator = LinearOperator((num_columns, num_columns), matvec=times, dtype=np.float64)
             found.append(cg(operator, product_D, rtol=1e-8, maxiter=500)[0])
@@ -149,7 +152,10 @@ def _classifications(train_ND: Any, target: Any, job: Job, weights: Any) -> Any:
             # Two classes have one weight vector; half for each side gives the same odds.
             coefficients[:, present[1]] = machine.coef_[0] / 2
             coefficients[:, present[0]] = -machine.coef_[0] / 2
-            bias[present[1]], bias[present[0]] = machine.intercept_[0] / 2, -machine.intercept_[0] / 2
+            bias[present[1]], bias[present[0]] = (
+                machine.intercept_[0] / 2,
+                -machine.intercept_[0] / 2,
+            )
         else:
             coefficients[:, present], bias[present] = machine.coef_.T, machine.intercept_
         yield penalty, coefficients, bias

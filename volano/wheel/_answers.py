@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from volano.columns import FittedColumn
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
-from volano.errors import DataError, WheelError, nearest, shorten
+from volano.errors import DataError, RequestError, WheelError, nearest, shorten
 from volano.export import output_place, written
 from volano.runtime import Model, Prediction
 
@@ -82,7 +83,9 @@ def answer_table(
             fix=f"rename the column in {files[0].name}",
         )
     target = model.target.name
-    added = [f"{target}_predicted", f"{target}_probability", "prediction_id"]
+    fields = {"predicted": "value", **model.task.fields}
+    added = [*(f"{target}_{name}" for name in fields), "prediction_id"]
+    getters = dict(zip(added, [*fields.values(), "id"], strict=True))
     replaced = [name for name in columns if name in added]
     columns = [name for name in columns if name not in added]
     summary = AnswerSummary()
@@ -92,7 +95,15 @@ def answer_table(
         write = row_writer(stream, output, [*columns, *added])
         rows = read_rows(files, report=report)
         for batch in _batched(rows):
-            _answer_batch(batch, columns, added, list(model.inputs), predict, write, summary)
+            _answer_batch(
+                batch,
+                columns,
+                getters,
+                model,
+                predict,
+                write,
+                summary,
+            )
             step("predicting", min(report.size_bytes, total - 1), total)
     step("predicting", total, total)
     summary.notes = list(report.notes)
@@ -107,15 +118,18 @@ def answer_table(
 def _answer_batch(
     batch: Sequence[Row | BrokenRow],
     columns: Sequence[str],
-    added: Sequence[str],
-    inputs: Sequence[str],
+    added: Mapping[str, str],
+    model: Model,
     predict: Predict,
     write: Callable[[Mapping[str, Any]], object],
     summary: AnswerSummary,
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
-    wanted = [{name: row.values.get(name) or "" for name in inputs} for row in whole]
+    wanted = [
+        {name: _cell(column, row.values.get(name)) for name, column in model.inputs.items()}
+        for row in whole
+    ]
     answers = iter(predict(wanted) if wanted else [])
     for row in batch:
         summary.rows += 1
@@ -127,8 +141,18 @@ def _answer_batch(
         summary.answered += 1
         summary.noted += bool(answer.notes)
         values: dict[str, Any] = {name: row.values.get(name) for name in columns}
-        values |= dict(zip(added, (answer.value, answer.probability, answer.id), strict=True))
+        values |= {name: getattr(answer, key) for name, key in added.items()}
         write(values)
+
+
+def _cell(column: FittedColumn, value: str | None) -> Any:
+    """A cell as the column takes it. One that cannot be read counts as missing where the column
+    knows missing values, as it does in training: a typo must not cost a whole table its answers.
+    """
+    try:
+        return column.check(value or "")
+    except RequestError:
+        return column.check(None)
 
 
 def _batched(rows: Iterator[Row | BrokenRow]) -> Iterator[list[Row | BrokenRow]]:

@@ -1,19 +1,21 @@
-"""`volano feedback`: corrections from a table into the log, and out of it again."""
+"""`volano feedback`: corrections from a table into the log, out of it again, and taken back."""
 
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from volano.data import BrokenRow, SourceFile, is_missing, read_rows, sample
-from volano.errors import DataError, nearest, shorten
-from volano.store import Correction, PredictionLog
+from volano.errors import DataError, WheelError, nearest, shorten
+from volano.store import Correction, PredictionLog, TakenBack
 from volano.wheel._answers import open_output, row_writer
 
-__all__ = ["ImportSummary", "export_feedback", "import_feedback"]
+__all__ = ["ImportSummary", "export_feedback", "import_feedback", "remove_feedback"]
 
 BATCH_ROWS = 1000
 
@@ -36,6 +38,9 @@ class ImportSummary:
     Attributes:
       joined: Rows that named a prediction.
       labelled: Rows that brought their inputs instead.
+      new: Of both, those that nothing had been said of.
+      changed: Of both, those of which something else counted until now.
+      unchanged: Of both, those that say what counts already; they are not written again.
       unknown: Prediction ids that this wheel never gave.
       empty: Rows without a value.
       broken: Rows that could not be parsed.
@@ -50,6 +55,9 @@ class ImportSummary:
 
     joined: int = 0
     labelled: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     empty: int = 0
     broken: int = 0
@@ -59,6 +67,33 @@ class ImportSummary:
     nearest: dict[str, str] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
     new_names: list[str] = field(default_factory=list)
+
+    def lines(self, num_names: int) -> list[str]:
+        """What was taken in and what was not, for a person; `num_names` refused names at most."""
+        said = [
+            f"{self.new + self.changed} corrections taken in: {self.new} new, "
+            f"{self.changed} changed; {self.unchanged} unchanged"
+        ]
+        if self.unknown:
+            more = ", ..." if len(self.unknown) > 1 else ""
+            first = shorten(self.unknown[0])
+            said.append(f"  {len(self.unknown)} ids are not of this wheel: {first}{more}")
+        if self.empty or self.broken:
+            said.append(f"  left out: {self.empty} rows without a value, {self.broken} broken rows")
+        if self.missing or self.unfit:
+            said.append(
+                f"  refused: {self.missing} rows with a word for nothing, {self.unfit} whose "
+                "value is too long or has line breaks"
+            )
+        for name, count in list(self.refused.items())[:num_names]:
+            close = self.nearest.get(name)
+            hint = f"; did you mean {shorten(close)}?" if close else ""
+            said.append(f"  refused: {count} rows with the unknown class {shorten(name)}{hint}")
+        if len(self.refused) > num_names:
+            said.append(f"  refused: {len(self.refused) - num_names} more unknown classes")
+        if self.refused:
+            said.append("  --new-class takes unknown names in, as classes that are to be learned")
+        return said
 
 
 def import_feedback(
@@ -110,14 +145,31 @@ def import_feedback(
     corrections: list[Correction] = []
     labelled: dict[str, list[tuple[Mapping[str, Any], Any]]] = {}
 
+    words = _Words(log)
+
+    def is_news(inputs: Mapping[str, Any], value: Any, prediction: str | None) -> bool:
+        what = words.hear(inputs, value, prediction)
+        setattr(summary, what, getattr(summary, what) + 1)
+        return what != "unchanged"
+
     def flush() -> None:
-        if corrections:
-            unknown = log.feedback(corrections)
-            summary.unknown.extend(unknown)
-            summary.joined += len(corrections) - len(unknown)
-            corrections.clear()
+        found = log.find([item.prediction_id for item in corrections])
+        summary.unknown.extend(
+            item.prediction_id for item in corrections if item.prediction_id not in found
+        )
+        joined = [item for item in corrections if item.prediction_id in found]
+        summary.joined += len(joined)
+        log.feedback(
+            [
+                item
+                for item in joined
+                if is_news(found[item.prediction_id].inputs, item.value, item.prediction_id)
+            ]
+        )
+        corrections.clear()
         for person, rows in labelled.items():
-            summary.labelled += log.add_labelled(rows, person)
+            summary.labelled += len(rows)
+            log.add_labelled([row for row in rows if is_news(*row, None)], person)
         labelled.clear()
 
     def note(row: int, value: str) -> None:
@@ -166,6 +218,59 @@ def import_feedback(
         if close is not None:
             summary.nearest[name] = close
     return summary
+
+
+class _Words:
+    """What has been said already: of each prediction, and of each inputs.
+
+    Kept as digests, some 300 bytes for each correction that there is.
+    """
+
+    def __init__(self, log: PredictionLog) -> None:
+        self._own: dict[bytes, bytes] = {}
+        self._counting: dict[bytes, bytes] = {}
+        for row in log.standing_feedback():
+            self.hear(row.inputs, row.value, row.prediction_id)
+
+    def hear(self, inputs: Mapping[str, Any], value: Any, prediction: str | None) -> str:
+        """Take a word in; returns whether it is ``new``, ``changed`` or ``unchanged``.
+
+        It is unchanged only when it was said of the same and also counts: another prediction
+        with the same inputs may have had a later word.
+        """
+        key, said = _key(dict(inputs)), _key(value)
+        own = prediction.encode() if prediction else key
+        before, counts = self._own.get(own), self._counting.get(key)
+        self._own[own] = self._counting[key] = said
+        if before is None:
+            return "new" if counts in (None, said) else "changed"
+        return "unchanged" if before == counts == said else "changed"
+
+
+def _key(value: Any) -> bytes:
+    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def remove_feedback(log: PredictionLog, ids: Sequence[str], *, who: str = "") -> TakenBack:
+    """Take back the corrections of predictions: no later turn learns from them.
+
+    Args:
+      log: Where they are.
+      ids: Of predictions. One that has no correction, or none any more, is no error.
+      who: Who says so.
+    Raises:
+      WheelError: An id is of no prediction of this wheel; nothing is taken back then (WHEEL-016).
+    """
+    found = log.take_back(ids, who)
+    if found.unknown:
+        more = f" (and {len(found.unknown) - 1} more)" if len(found.unknown) > 1 else ""
+        raise WheelError(
+            16,
+            f"there is no prediction {shorten(found.unknown[0])}{more}; nothing was removed",
+            expected="ids of this wheel's predictions, which stand beside its corrections",
+            fix="volano feedback export",
+        )
+    return found
 
 
 def _is_name(value: str) -> bool:

@@ -103,7 +103,7 @@ def init_wheel(
         resolve(test, root=here, fix=FIX)
     found = sample(files, SAMPLE_ROWS)
     values = {name: [row.get(name) for row in found.rows] for name in found.columns}
-    target, target_reason = _target(values, target)
+    target, target_kind, target_reason = _target(values, target)
     inputs, reasons = _inputs(values, target)
     root.mkdir(parents=True, exist_ok=True)
     spec = _spec_text(
@@ -112,12 +112,13 @@ def init_wheel(
         [_from_root(address, here, root) for address in test],
         inputs,
         target,
+        target_kind,
     )
     path.write_text(spec, encoding="utf-8")
     return InitResult(
         path,
-        (f"{_short(target)}: category (target): {target_reason}", *reasons),
-        (*found.notes, *_unlearnable(values[target], target)),
+        (f"{_short(target)}: {target_kind} (target): {target_reason}", *reasons),
+        (*found.notes, *_unlearnable(values[target], target, target_kind)),
     )
 
 
@@ -125,8 +126,10 @@ def _short(name: str) -> str:
     return name if len(name) <= 60 else shorten(name)
 
 
-def _unlearnable(labels: list[str | None], target: str) -> tuple[str, ...]:
+def _unlearnable(labels: list[str | None], target: str, kind: str) -> tuple[str, ...]:
     """What `check` will say of the target, if the other rows are like these."""
+    if not column_kind(kind).names:
+        return ()
     present = [label.strip() for label in labels if label]
     counts = Counter(label for label in present if not is_missing(label))
     if not counts:
@@ -141,8 +144,16 @@ def _unlearnable(labels: list[str | None], target: str) -> tuple[str, ...]:
     return ()
 
 
-def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str]:
-    kind = column_kind("category")
+def _target_kind(values: list[str | None]) -> tuple[float, str, str]:
+    """Score, type and reason of the type that a target of these values is most like."""
+    able = [kind for kind, use in column_uses().items() if use in ("target", "both")]
+    found = {kind: column_kind(kind).infer(values, "target") for kind in able}
+    best = max(found, key=lambda kind: found[kind].score)
+    return found[best].score, best, found[best].reason
+
+
+def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str, str]:
+    """The target's name, type and reason."""
     if target is not None:
         if target not in values:
             raise DataError(
@@ -158,8 +169,14 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
                 expected="a target with another name",
                 fix=f"rename the column {target!r} in the data",
             )
-        return target, kind.infer(values[target]).reason
-    scores = {name: kind.infer(column) for name, column in values.items() if not is_reserved(name)}
+        return target, *_target_kind(values[target])[1:]
+    # Only names are guessed as a target: any number of a table may be what is to be predicted.
+    kind = column_kind("category")
+    scores = {
+        name: kind.infer(column, "target")
+        for name, column in values.items()
+        if not is_reserved(name) and _target_kind(column)[1] == "category"
+    }
     # Labels usually come last, so of equals the last one wins; a column called "label" before all.
     best = max(
         reversed(list(scores)),
@@ -176,7 +193,7 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
             expected="a column with few different values",
             fix="volano init DATA --target " + (list(values)[-1] if values else "COLUMN"),
         )
-    return best, f"{scores[best].reason}; a guess, --target says otherwise"
+    return best, "category", f"{scores[best].reason}; a guess, --target says otherwise"
 
 
 def _inputs(
@@ -262,6 +279,7 @@ def _spec_text(
     test: Sequence[str],
     inputs: dict[str, str],
     target: str,
+    target_kind: str,
 ) -> str:
     lines = [
         "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
@@ -283,7 +301,7 @@ def _spec_text(
                 f"  # {_quoted(column)}: {{type: text, encoder: auto, max_tokens: auto}}"
                 "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
             )
-    lines += ["target:", f"  {_quoted(target)}: category", ""]
+    lines += ["target:", f"  {_quoted(target)}: {target_kind}", ""]
     for section, (model, comment) in _SECTIONS.items():
         if section == "split" and test:
             continue

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.data import like_labels
 from volano.spec import Spec, digest
-from volano.store import Run
+from volano.store import Champion, Run
 
 __all__ = ["turn_record", "turn_state"]
 
@@ -23,6 +25,7 @@ def turn_record(
     champion_turn: int | None,
     seconds: float,
     *,
+    champions: Sequence[Champion] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a turn found, as plain values.
@@ -32,6 +35,7 @@ def turn_record(
       runs: Stage -> its run.
       champion_turn: The champion that the candidate was compared with.
       seconds: What the whole turn took.
+      champions: All until now, newest first.
       notes: What else a person should know.
     """
     deploy, prepare = runs["deploy"].summary, runs["prepare"].summary
@@ -51,7 +55,9 @@ def turn_record(
             "champion_turn": champion_turn,
             "golden_rows": deploy["golden_rows"],
         },
+        "champions": [_champion(item) for item in reversed(champions)],
         "candidates": runs["compress"].summary["candidates"],
+        "speed": deploy.get("speed"),
         "data": _data(runs),
         "training": {
             **runs["train"].summary,
@@ -59,6 +65,8 @@ def turn_record(
             "validation_rows": prepare["validation_rows"],
             "classes": prepare["classes"],
         },
+        "task": runs["evaluate"].summary["task"],
+        "headline": runs["evaluate"].summary["headline"],
         "baselines": runs["evaluate"].summary["baselines"],
         "temperature": runs["evaluate"].summary["temperature"],
         "validation": runs["evaluate"].summary["metrics"],
@@ -72,6 +80,11 @@ def turn_record(
         "lineage": {name: {"key": run.key, **dict(run.lineage)} for name, run in runs.items()},
         "seconds": round(seconds, 2),
     }
+
+
+def _champion(champion: Champion) -> dict[str, Any]:
+    at = datetime.datetime.fromtimestamp(champion.at, datetime.UTC).isoformat(timespec="seconds")
+    return {"turn": champion.turn, "at": at, "why": champion.why}
 
 
 def _data(runs: Mapping[str, Run]) -> dict[str, Any]:
@@ -93,7 +106,15 @@ def _data(runs: Mapping[str, Run]) -> dict[str, Any]:
         "feedback_rows": data["num_feedback_rows"],
         "files": data["files"],
         "notes": data["notes"],
+        "like_labels": _like_labels(runs["data"]),
         "cleaning": prepare["cleaning"],
         "columns": columns,
         "golden_rows": prepare["golden_rows"],
     }
+
+
+def _like_labels(data: Run) -> list[dict[str, Any]]:
+    """Labels that may be one class; from the artifact, since no label is in the summary."""
+    text = (data.artifact.path / "labels.json").read_text(encoding="utf-8")
+    counts = {item["label"]: item["rows"] for item in json.loads(text)}
+    return [found.as_dict() for found in like_labels(counts)]

@@ -10,14 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
-from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError
+from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError, shorten
+from volano.evaluation import evaluator, gate_metric
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
-from volano.store import Champion, PredictionLog, Run, Store
+from volano.store import Champion, PredictionLog, Run, Store, TakenBack
+from volano.tasks import task_for_target
+from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store, line_of_champions
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
 from volano.wheel._stage import Setting, Stage, run_stage
@@ -36,7 +37,7 @@ class Turn:
     Attributes:
       number: From 1.
       verdict: ``promoted``, ``rejected`` or ``inconclusive``.
-      bundle: The candidate's folder.
+      bundle: The candidate's folder; `Wheel.clean` may have removed it since.
       report: The report, an HTML file.
       record: All of it, JSON-able: what ``volano turn --json`` prints.
       unchanged: Whether nothing had changed since this turn, so that none was made.
@@ -48,6 +49,12 @@ class Turn:
     report: Path
     record: Mapping[str, Any]
     unchanged: bool = False
+
+    def __repr__(self) -> str:
+        accuracy = self.metrics.get("accuracy")
+        quality = f" accuracy={accuracy['value']:.3f}" if accuracy else ""
+        unchanged = " unchanged" if self.unchanged else ""
+        return f"<volano.Turn {self.number} {self.verdict}{quality}{unchanged}: {self.bundle}>"
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -72,6 +79,10 @@ class Wheel:
     def __init__(self, root: str | Path = ".", *, progress: Progress | None = None) -> None:
         self.root = Path(root)
         self.progress = progress or SilentProgress()
+
+    def __repr__(self) -> str:
+        # Nothing is opened to say it: a folder without a spec has a repr as well.
+        return f"<volano.Wheel {shorten(str(self.root.resolve()), 120)}>"
 
     @cached_property
     def spec(self) -> Spec:
@@ -170,6 +181,8 @@ class Wheel:
 
         spec = self.spec
         stages.PrepareStage().ingredients(self._setting, {})
+        stages.check_models(spec.train)
+        gate_metric(spec.gate.metric, evaluator(task_for_target(spec.target_column.type).kind))
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)
         if not spec.test or self.store.golden() is not None:
@@ -233,7 +246,7 @@ class Wheel:
         for part, now in (("inputs", list(self.spec.inputs)), ("target", self.spec.target_name)):
             if then[part] != now:
                 raise WheelError(
-                    30,
+                    33,
                     f"the golden rows were frozen with the {part} {_listed(then[part])}, "
                     f"and the spec now has {_listed(now)}",
                     where=str(self.root / SPEC_FILE),
@@ -308,9 +321,10 @@ class Wheel:
         from volano.wheel._record import turn_record
 
         deploy = runs["deploy"]
-        champion = self.store.champion()
+        champions = self.store.champions()
+        champion_turn = champions[0].turn if champions else None
         record = turn_record(
-            self.spec, runs, champion.turn if champion else None, seconds, notes=notes
+            self.spec, runs, champion_turn, seconds, champions=champions, notes=notes
         )
         promoted = record["verdict"] == "promoted"
         number = self.store.add_turn(
@@ -333,18 +347,24 @@ class Wheel:
 
     def _turn_of(self, record: Mapping[str, Any], *, unchanged: bool = False) -> Turn:
         number = int(record["turn"])
-        bundle = self.store.artifact(record["artifacts"]["deploy"]).path / BUNDLE
+        bundle = self.store.place(record["artifacts"]["deploy"]) / BUNDLE
         report = self.store.folder / "turns" / f"{number:04d}" / "report.html"
-        full = {**record, "bundle": str(bundle), "report": str(report), "unchanged": unchanged}
+        full = {
+            **record,
+            "bundle": str(bundle) if bundle.is_dir() else None,
+            "report": str(report),
+            "unchanged": unchanged,
+        }
         return Turn(number, str(record["verdict"]), bundle, report, full, unchanged)
 
     def check(self) -> dict[str, Any]:
         """What is wrong with the data, as a turn would find it; trains nothing.
 
         Returns:
-          ``rows``, ``classes``, and for each kind of finding its count, action and first rows.
+          ``data``; ``cleaning``, for each kind of finding its count, action and first rows;
+          ``labels`` with their rows; ``like_labels``, which may be one class.
         """
-        from volano.data import GoldenRows, Snapshot, clean
+        from volano.data import GoldenRows, Snapshot, clean, like_labels
         from volano.wheel import stages
 
         with self.store.turning():
@@ -358,11 +378,12 @@ class Wheel:
         if frozen is not None:
             golden = GoldenRows.open(self._frozen(frozen).artifact.path / stages.GOLDEN_FILE)
         selection = clean(snapshot, self.spec.clean, golden=golden)
-        counts = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
+        labels = snapshot.label_rows()
         return {
             "data": dict(runs["data"].summary),
             "cleaning": selection.as_dict(),
-            "labels": dict(zip(snapshot.labels, counts, strict=True)),
+            "labels": labels,
+            "like_labels": [found.as_dict() for found in like_labels(labels)],
         }
 
     # History -----------------------------------------------------------------------------------
@@ -375,7 +396,7 @@ class Wheel:
         """One turn.
 
         Raises:
-          WheelError: There is none of that number.
+          WheelError: There is none of that number (WHEEL-010).
         """
         return self._turn_of(self.store.turn(number))
 
@@ -383,7 +404,8 @@ class Wheel:
         """Make a turn's bundle the champion, whatever the gate said.
 
         Raises:
-          WheelError: There is no such turn, or it serves already (WHEEL-011).
+          WheelError: There is no such turn (WHEEL-010), it serves already (011), or `clean` has
+            removed its bundle (014).
         """
         turn = self.show(number)
         champion = self.store.champion()
@@ -398,16 +420,9 @@ class Wheel:
         """Make the champion before the present one serve again.
 
         Raises:
-          WheelError: There was none (WHEEL-012).
+          WheelError: There was none (WHEEL-012), or its bundle is gone (014).
         """
-        champions = self.store.champions()
-        # A rollback is a champion too; going back twice must not return to what was left.
-        seen: list[int] = []
-        for champion in reversed(champions):
-            if champion.why.startswith("rolled back") and seen:
-                seen.pop()
-            else:
-                seen.append(champion.turn)
+        seen = line_of_champions(self.store.champions())
         if len(seen) < 2:
             raise WheelError(
                 12,
@@ -420,6 +435,20 @@ class Wheel:
             turn.number, turn.record["artifacts"]["deploy"], f"rolled back from turn {seen[-1]}"
         )
         return self.champion()
+
+    def clean(self, *, keep: int = KEEP_CHAMPIONS, dry_run: bool = False) -> CleanSummary:
+        """Remove the artifacts that no turn needs any more, and what killed runs left.
+
+        Everything of the last turn and of the champion's turn stays, the bundles of earlier
+        champions, golden rows, predictions, feedback, and the record and report of every turn.
+
+        Args:
+          keep: How many earlier champions stay, of those that `rollback` leads to.
+          dry_run: Only say what would go.
+        Raises:
+          WheelError: A turn runs in another process (WHEEL-001); `keep` is negative (015).
+        """
+        return clean_store(self.store, keep=keep, dry_run=dry_run)
 
     def champion(self) -> Champion:
         """What serves.
@@ -488,6 +517,19 @@ class Wheel:
             [logged(prediction, row) for prediction, row in zip(predictions, rows, strict=True)]
         )
         return predictions
+
+    def remove_feedback(self, ids: Sequence[str], *, who: str = "") -> TakenBack:
+        """Take back the corrections of predictions, so that no later turn learns from them.
+
+        Args:
+          ids: Of predictions. One that has no correction, or none any more, is no error.
+          who: Who says so.
+        Raises:
+          WheelError: An id is of no prediction; nothing is taken back then (WHEEL-016).
+        """
+        from volano.wheel._corrections import remove_feedback
+
+        return remove_feedback(self.log, ids, who=who)
 
     def export(self, path: str | Path) -> int:
         """Pack the champion into one `.volano` file; returns its size in bytes."""

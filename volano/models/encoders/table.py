@@ -69,9 +69,7 @@ class TableEncoder(nn.Module):
         named = [f.column for f in self.features if not f.size]
         for column, table in zip(named, self.tables, strict=True):
             parts.append(table(batch[f"{column}.codes"]))
-        weight = self.layers[0].weight
-        joined = torch.cat(parts, dim=1).to(weight.dtype)
-        return self.layers(joined).float()  # type: ignore[no-any-return]
+        return self.layers(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
         """What `table_encoder_from_config` needs."""

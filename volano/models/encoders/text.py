@@ -49,7 +49,8 @@ class TextEncoder(nn.Module):
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs."""
         config = self.transformer.config
-        return config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        found: dict[str, Any] = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        return found
 
     def hidden(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The last hidden state, (B, T, H)."""

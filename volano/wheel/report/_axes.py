@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from volano.wheel.report._markup import Child, Markup, el
 
-__all__ = ["Frame", "Scale", "chart", "nice_ticks", "range_bar", "text", "tick"]
+__all__ = ["Frame", "Scale", "change_bar", "chart", "nice_ticks", "range_bar", "text", "tick"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,24 @@ def range_bar(
         el("rect", class_=f"reach {kind}", x=left, width=max(right - left, 0.6), y=3.0, height=6.0),
         el("rect", class_=f"dot {kind}", x=min(scale(value), 98.6), width=1.4, y=0.0, height=12.0),
         tick(scale(mark)) if mark is not None else None,
+        viewBox="0 0 100 12",
+        preserveAspectRatio="none",
+        class_="bar",
+        aria_hidden="true",
+    )
+
+
+def change_bar(value: float, low: float, high: float, *, reach: float, kind: str) -> Markup:
+    """A change and its interval on a track from -`reach` to `reach`, with a tick at no change."""
+    scale = Scale(-reach, reach, 0.0, 100.0)
+    left, right = scale(low), scale(high)
+    middle = min(max(scale(value) - 0.7, 0.0), 98.6)
+    return el(
+        "svg",
+        el("path", class_="track", d="M0 5.5h100v1H0z"),
+        el("rect", class_=f"reach {kind}", x=left, width=max(right - left, 0.6), y=3.0, height=6.0),
+        el("rect", class_=f"dot {kind}", x=middle, width=1.4, y=0.0, height=12.0),
+        tick(50.0),
         viewBox="0 0 100 12",
         preserveAspectRatio="none",
         class_="bar",

@@ -34,6 +34,7 @@ class Evidence:
       golden: A `ClassificationReport` as a dict, on golden rows; empty without them.
       validation: The same on validation rows.
       mistakes: The worst answers, most confident first.
+      changes: Recall of each class beside the champion's, the largest change first.
       labels: Classes as read, with their rows.
       findings: The first rows that were broken, empty or repaired, with what was wrong.
     """
@@ -43,6 +44,7 @@ class Evidence:
     golden: Mapping[str, Any]
     validation: Mapping[str, Any]
     mistakes: Sequence[Mapping[str, Any]]
+    changes: Sequence[Mapping[str, Any]]
     labels: Sequence[Mapping[str, Any]]
     findings: Sequence[Mapping[str, Any]]
 
@@ -102,6 +104,35 @@ class Evidence:
                 return record
         return {}
 
+    @cached_property
+    def champions(self) -> list[Mapping[str, Any]]:
+        """Every champion until now, oldest first: `turn`, `at`, `why`; this turn when promoted.
+
+        Records of old turns do not have it; then it is what their verdicts say.
+        """
+        found = rows(self.record.get("champions"))
+        if not found:
+            for record in self.history[:-1]:
+                turn = mapping(record.get("gate")).get("champion_turn")
+                if turn is not None and (not found or found[-1].get("turn") != turn):
+                    found.append({"turn": turn})
+                if record.get("verdict") == "promoted":
+                    found.append({"turn": record.get("turn"), "at": record.get("at")})
+            turn = self.gate.get("champion_turn")
+            if turn is not None and (not found or found[-1].get("turn") != turn):
+                found.append({"turn": turn})
+        if self.verdict == "promoted":
+            own = {"turn": self.turn, "at": self.record.get("at"), "why": "the gate promoted it"}
+            found = [*found, own]
+        return found
+
+    @property
+    def speed(self) -> Mapping[str, Any]:
+        """What this turn and the champion took side by side; empty when that was not measured."""
+        found = mapping(self.record.get("speed"))
+        both = (number(mapping(found.get(who)).get("p50_ms")) for who in ("candidate", "champion"))
+        return found if all(both) else {}
+
     def metric(self, name: str) -> Interval | None:
         """A metric on golden rows."""
         return interval(mapping(self.record.get("metrics")).get(name))
@@ -129,6 +160,7 @@ def gather(
         mapping(_json(read("deploy", "golden_report.json"))),
         mapping(_json(read("evaluate", "validation.json"))),
         rows([_json(line) for line in read("deploy", "mistakes.jsonl").split("\n")]),
+        rows(_json(read("deploy", "class_changes.json"))),
         rows(_json(read("data", "labels.json"))),
         _first_lines(folders.get("data"), "findings.jsonl"),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.wheel.report._axes import Frame, Scale, chart, nice_ticks, text
+from volano.wheel.report._champions import champions
 from volano.wheel.report._evidence import (
     Evidence,
     Interval,
@@ -84,6 +85,7 @@ def history(evidence: Evidence) -> Section:
     if len(lines) > SHOWN_TURNS:
         older = table(heads, lines[SHOWN_TURNS:], caption="Older turns", stack=True)
         body.append(folded(f"{len(lines) - SHOWN_TURNS} older turns", older))
+    body.append(champions(evidence))
     lead = (
         "The wheel so far. Each turn was compared with the champion of its day. Learned: training "
         "rows. Corrected: corrections from people among the rows read."

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.data import places_by_file
 from volano.wheel.report._axes import range_bar
+from volano.wheel.report._changes import changes
 from volano.wheel.report._charts import Bin, agreement, reliability
 from volano.wheel.report._evidence import Evidence, Interval, interval, mapping, number, rows
 from volano.wheel.report._format import count, percent, plural, points
@@ -272,7 +274,7 @@ def classes(evidence: Evidence) -> Section:
     drawn = table(
         columns, lines, caption=caption, sortable=True, tall=len(lines) > 15, named=len(lines) > 15
     )
-    return Section("classes", "Class by class", lead, [drawn])
+    return Section("classes", "Class by class", lead, [drawn, changes(evidence)])
 
 
 def _of_any(value: Interval | None, rows_behind: int) -> Cell:
@@ -345,7 +347,7 @@ def mistakes(evidence: Evidence) -> Section:
         ]
         lines.append(
             [
-                Cell(el("span", f"{item.get('row', '')}", class_="soft"), number(item.get("row"))),
+                Cell(el("span", _where(item), class_="soft"), number(item.get("row"))),
                 shown,
                 data_text(item.get("right", ""), 80),
                 el("span", data_text(item.get("predicted", ""), 80), class_="t-bad"),
@@ -353,7 +355,7 @@ def mistakes(evidence: Evidence) -> Section:
             ]
         )
     heads = [
-        Column("Golden row"),
+        Column("Where"),
         Column("Text", "text"),
         Column("Right", "name"),
         Column("Predicted", "name"),
@@ -367,6 +369,16 @@ def mistakes(evidence: Evidence) -> Section:
         body.append(folded(f"{len(lines) - SHOWN_MISTAKES} more", rest))
     lead = (
         "Wrong answers given with most certainty. Often it is the label that is wrong: such rows "
-        "are worth a second look. To steer training by them would be to learn the golden rows."
+        "are worth a second look, in the row of the file that is named. To steer training by them "
+        "would be to learn the golden rows."
     )
     return Section("mistakes", title, lead, body)
+
+
+def _where(mistake: Mapping[str, Any]) -> Child:
+    """Where the row came from; old turns only know its place among the golden rows."""
+    place = mistake.get("place")
+    if place is None:
+        return f"golden row {mistake.get('row', '')}"
+    ((file, numbers),) = places_by_file([str(place)]).items()
+    return [data_text(file, 60), " row\u00a0", ", ".join(numbers)]

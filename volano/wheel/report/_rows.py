@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.data import places_by_file
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
 from volano.wheel.report._format import count, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
@@ -37,6 +38,7 @@ def data(evidence: Evidence) -> Section:
     found = mapping(evidence.record.get("data"))
     body: list[Child] = [_flow(evidence, found), _findings(evidence, found), _columns(found)]
     body.append(_balance(evidence))
+    body.append(_like_labels(found))
     notes = found.get("notes")
     if isinstance(notes, list) and notes:
         body.append(el("ul", [el("li", data_text(note, 300)) for note in notes], class_="small"))
@@ -105,7 +107,7 @@ def _findings(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
         Column("Rows that are"),
         Column("rows", "n"),
         Column("were"),
-        Column("file: rows", "text"),
+        Column("where", "text"),
     ]
     digests = mapping(evidence.record.get("artifacts"))
     where = [
@@ -119,7 +121,12 @@ def _findings(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
         el("h3", "Found in the rows"),
         table(columns, lines, caption="Findings", stack=True),
         _details(evidence),
-        el("p", "All of them: ", where, ".", class_="small soft wrap") if where else None,
+        el(
+            "p",
+            "Row 1 is the first below the header. ",
+            ["All of them, with their lines: ", where, "."] if where else None,
+            class_="small soft wrap",
+        ),
     )
 
 
@@ -127,7 +134,7 @@ def _details(evidence: Evidence) -> Markup | None:
     """What exactly was wrong with the first rows that could not be read as they were."""
     lines: list[Sequence[Cell | Child]] = [
         [
-            [data_text(item.get("file", ""), 60), f": {item.get('row', '')}"],
+            [data_text(item.get("file", ""), 60), f" row {item.get('row', '')}"],
             FINDINGS.get(str(item.get("kind")), (str(item.get("kind", "")), ""))[0],
             data_text(item["detail"], 200),
         ]
@@ -136,20 +143,17 @@ def _details(evidence: Evidence) -> Markup | None:
     ]
     if not lines:
         return None
-    heads = [Column("File: row", "name"), Column("is"), Column("because", "text")]
+    heads = [Column("Where", "name"), Column("is"), Column("because", "text")]
     drawn = table(heads, lines, caption="What was wrong, row by row", stack=True)
     return folded(f"What was wrong with the first {len(lines)}", drawn)
 
 
 def _places(places: Sequence[str], total: int) -> list[Child]:
-    """``train.csv: 370, 465``: rows by file, in the order found."""
-    by_file: dict[str, list[str]] = {}
-    for place in places:
-        name, _, row = place.rpartition(":")
-        by_file.setdefault(name, []).append(row)
+    """``train.csv rows 370, 465``: by file, in the order found."""
     parts: list[Child] = []
-    for name, numbers in by_file.items():
-        parts += ["; " if parts else "", data_text(name or "rows", 60), ": ", ", ".join(numbers)]
+    for name, numbers in places_by_file(places).items():
+        word = " row " if len(numbers) == 1 else " rows "
+        parts += ["; " if parts else "", data_text(name, 60), word, ", ".join(numbers)]
     rest = total - len(places)
     if rest > 0 and places:
         parts.append(el("span", f" and {count(rest)} more", class_="soft"))
@@ -238,6 +242,21 @@ def _balance(evidence: Evidence) -> Markup | None:
             el("div", [line(*item) for item in sizes[-ENDS:]], class_="flow classes"),
         ]
     return raw(parts)
+
+
+def _like_labels(found: Mapping[str, Any]) -> Markup | None:
+    """Labels that may be one class, written in several ways."""
+    lines = []
+    for group in rows(found.get("like_labels")):
+        parts: list[Child] = []
+        for label, size in mapping(group.get("rows")).items():
+            comma = ", " if parts else ""
+            parts += [comma, data_text(label, 60), f" ({count(number(size) or 0)})"]
+        lines.append(el("li", parts, ": ", data_text(group.get("fix", ""), 200), "."))
+    if not lines:
+        return None
+    say = "Labels that differ only by case, space or punctuation. They were learned as several."
+    return raw(el("h3", "Labels that look like one"), el("p", say), el("ul", lines))
 
 
 def _ranked(sizes: Sequence[int]) -> Markup:

@@ -13,6 +13,7 @@ from volano.wheel.report._format import (
     count,
     megabytes,
     milliseconds,
+    moment,
     percent,
     plural,
     points,
@@ -251,12 +252,20 @@ def ships(evidence: Evidence) -> Section:
         other, label = (first if first is not shipped else {}), "uncompressed"
     elif not promoted:
         lead = [lead, "It does not serve. "]
-    if evidence.champion:
-        lead = [lead, "The champion's speed was measured in its own turn."]
+    speed = evidence.speed
+    fast, fast_other, timed_label = shipped, other, label
+    if speed:
+        fast, fast_other = mapping(speed["candidate"]), mapping(speed["champion"])
+        timed_label = f"turn {evidence.gate.get('champion_turn')}"
+        timed = plural(int(number(speed.get("rows")) or 0), "golden row")
+        lead = [lead, f"Both were timed in this turn, one after the other, on {timed}."]
+    elif evidence.champion:
+        when = moment(evidence.champion.get("at", ""))
+        lead = [lead, f"The champion's speed was measured in its own turn, {when}."]
     body = el(
         "div",
         _size(shipped, other, label),
-        _latency(shipped, other, label),
+        _latency(fast, fast_other, timed_label),
         _quality(evidence),
         class_="cards",
     )

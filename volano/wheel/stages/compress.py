@@ -69,7 +69,12 @@ class CompressStage:
         candidates: list[Candidate] = []
         for place, name in enumerate(names):
             context.progress.step("compressing", place, len(names))
-            candidates += making.candidates(name, passes, must=place == 0, single=len(names) == 1)
+            made = making.candidates(name, passes, must=place == 0, single=len(names) == 1)
+            if place == 0:
+                # What a pass makes of the best model need only be as often right.
+                for candidate in made[1:]:
+                    candidate.likelihoods = None
+            candidates += made
         context.progress.step("compressing", 1, 1)
         metric = gate_metric(spec.gate.metric, making.judge)
         scale = 1.0
@@ -106,12 +111,11 @@ class CompressStage:
 class _Making:
     """Makes and measures the bundles of one turn."""
 
-    def __init__(
-        self, context: Context, prepared: Prepared, rows: list[dict[str, Any]]
-    ) -> None:
+    def __init__(self, context: Context, prepared: Prepared, rows: list[dict[str, Any]]) -> None:
         self._context, self._prepared, self._rows = context, prepared, rows
         self._task = task_for_target(prepared.target.kind)
         self.judge = evaluator(self._task.kind)
+        self._metric = gate_metric(context.spec.gate.metric, self.judge)
         self._calibration: Calibration | None = None
 
     def candidates(
@@ -145,7 +149,8 @@ class _Making:
                 bundle = load(folder)
                 if name == "fp32":
                     self._check_parity(model, bundle)
-                scores = self._scores(bundle)
+                scores = self._scores(bundle, self._metric)
+                likelihoods = self._scores(bundle, self.judge.selection)
                 facts = {"model": model, **measure_speed(bundle, self._rows)}
             except Exception as error:
                 # A pass that fails on one network is a finding; the turn goes on without it.
@@ -156,7 +161,7 @@ class _Making:
                 context.progress.say(f"    {shown}: failed ({what})")
                 found.append(Candidate(shown, 0, None, {"refused": f"failed: {what}"}))
                 continue
-            found.append(Candidate(shown, bundle_size(folder), scores, facts))
+            found.append(Candidate(shown, bundle_size(folder), scores, facts, likelihoods))
         return found
 
     def _rows_to_calibrate(self) -> Calibration:
@@ -164,14 +169,13 @@ class _Making:
             self._calibration = _calibration(self._prepared)
         return self._calibration
 
-    def _scores(self, model: Model) -> np.ndarray:
+    def _scores(self, model: Model, metric: str) -> np.ndarray:
         """The bundle's score on each validation row, through the runtime."""
         split = self._prepared.split("validation")
         rows = _scored_rows(split)
         if len(rows) == 0:
             return np.zeros(0)
         outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-        metric = gate_metric(self._context.spec.gate.metric, self.judge)
         return self.judge.scores(metric, model.task, outputs, np.asarray(split.target)[rows])
 
     def _check_parity(self, name: str, model: Model) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from volano.data import FeedbackRow, Snapshot, SourceFile, resolve, take_snapshot
+from volano.data import (
+    FeedbackRow,
+    Snapshot,
+    SourceFile,
+    like_labels,
+    resolve,
+    take_snapshot,
+)
 from volano.errors import DataError
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
@@ -18,7 +25,7 @@ class DataStage:
     """Sources and feedback -> `Snapshot`."""
 
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("feedback",)
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -54,7 +61,9 @@ class DataStage:
                 where=", ".join(file.name for file in files)[:200],
                 fix="volano turn",
             )
-        Snapshot.open(context.out)
+        snapshot = Snapshot.open(context.out)
+        for found in like_labels(snapshot.label_rows()):
+            context.progress.say(f"    {found}")
         return summary.as_dict()
 
 

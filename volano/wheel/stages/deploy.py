@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.compression import measure_speed
 from volano.data import GoldenRows
 from volano.evaluation import (
     AlphaSpending,
-    align_names,
-    classification_report,
+    evaluator,
+    gate_metric,
     judge,
     minimum_rows,
-    scores_by_name,
 )
 from volano.export import describe_bundle
 from volano.runtime import MANIFEST, Model, load
-from volano.spec import digest
+from volano.spec import GateSpec, digest
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages import golden as golden_stage
@@ -32,13 +32,14 @@ __all__ = ["BUNDLE", "DeployStage"]
 
 BUNDLE = "bundle"
 WORST_MISTAKES = 40
+SPEED_ROWS = 256
 
 
 class DeployStage:
     """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
 
     name: ClassVar[str] = "deploy"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("golden", "evaluate", "compress")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -52,13 +53,28 @@ class DeployStage:
             "metric": setting.spec.gate.metric,
         }
         same = champion is not None and candidate == _bundle_id(champion.artifact.path / BUNDLE)
-        return {
+        ingredients = {
             "question": question,
             "champion_turn": champion.turn if champion else None,
             # Asking whether a bundle is better than itself spends nothing.
-            "test_number": None if same else setting.store.test_number(digest(question)),
+            "test_number": None,
             "gate": setting.spec.gate.model_dump(),
         }
+        if same:
+            return ingredients
+        golden_rows = int(parents["golden"].summary["rows"])
+        fewest = 0
+
+        def worth(number: int) -> bool:
+            # With so few rows nothing can be promoted, whatever the answers: nothing is spent.
+            nonlocal fewest
+            fewest = _fewest_rows(setting.spec.gate, number)
+            return golden_rows >= fewest
+
+        number = setting.store.test_number(digest(question), worth=worth)
+        if number is None:
+            return {**ingredients, "fewest_rows": fewest}
+        return {**ingredients, "test_number": number}
 
     def run(self, context: Context) -> Mapping[str, Any]:
         out = context.out
@@ -70,13 +86,16 @@ class DeployStage:
         summary: dict[str, Any] = {"bundle_id": model.id, "golden_rows": golden.num_rows}
         metrics: dict[str, Any] = {}
         if golden.num_rows:
-            answers = _answer(model, golden)
-            padded, labels, names = align_names(answers, model.task.names, golden.targets)  # type: ignore[attr-defined]
-            report = classification_report(padded, labels, names).as_dict()
+            outputs = _outputs(model, golden)
+            evaluating = evaluator(model.task.kind)
+            report = evaluating.report(model.task, outputs, golden.targets, model.target)
             metrics = report["metrics"]
             (out / "golden_report.json").write_text(json.dumps(report), encoding="utf-8")
-            _write_mistakes(out / "mistakes.jsonl", golden, padded, labels, names)
-            np.save(out / "golden_probabilities.npy", answers.round(6).astype(np.float32))
+            worst = evaluating.mistakes(
+                model.task, outputs, golden.targets, model.target, WORST_MISTAKES
+            )
+            _write_mistakes(out / "mistakes.jsonl", golden, worst)
+            np.save(out / "golden_outputs.npy", outputs)
         summary |= self._verdict(context, golden, model)
         summary["metrics"] = metrics
         validation = model.manifest["metrics"]["validation"]
@@ -86,64 +105,77 @@ class DeployStage:
             gate={key: summary[key] for key in ("verdict", "reason", "reference")},
         )
         (out / "verdict.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        # After what is written: what was measured differs from run to run, an artifact must not.
+        summary["speed"] = self._speed(context, golden, source)
         context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
         return summary
+
+    def _speed(self, context: Context, golden: GoldenRows, source: Path) -> dict[str, Any] | None:
+        """The candidate and the champion, timed one after the other on the same golden rows."""
+        champion = context.ingredients["question"]["champion"]
+        asked = context.ingredients
+        same = asked["test_number"] is None and "fewest_rows" not in asked
+        if champion is None or same or not golden.num_rows:
+            return None
+        columns = {name: golden.column(name)[:SPEED_ROWS] for name in golden.inputs}
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        other = context.setting.store.artifact(champion).path / BUNDLE
+        return {
+            "rows": len(rows),
+            "candidate": measure_speed(load(source), rows),
+            "champion": measure_speed(load(other), rows),
+        }
 
     def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
+        unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
+        if "fewest_rows" in context.ingredients:
+            return {**unspent, **_too_few(golden.num_rows, context.ingredients["fewest_rows"])}
         if number is None:
             return {
-                "test_number": None,
-                "level": None,
-                "verdict": "inconclusive",
+                **unspent,
                 "reference": f"the champion of turn {turn}",
                 "reason": f"it is the champion of turn {turn}: there is nothing to compare",
             }
         level = AlphaSpending(gate.alpha).level(number)
-        fewest = max(gate.min_rows, minimum_rows(level))
+        fewest = _fewest_rows(gate, number)
         spent = {"test_number": number, "level": level}
+        # This question was asked under another setting of the gate, and has its number already.
         if golden.num_rows < fewest:
-            return {
-                **spent,
-                "verdict": "inconclusive",
-                "reference": None,
-                "reason": (
-                    f"{golden.num_rows} golden rows are too few to judge on (at least {fewest}); "
-                    "'volano promote' ships it all the same"
-                ),
-            }
+            return {**unspent, **spent, **_too_few(golden.num_rows, fewest)}
         champion = context.ingredients["question"]["champion"]
-        metric = gate.metric
+        evaluating = evaluator(model.task.kind)
+        metric = gate_metric(gate.metric, evaluating)
+        ours_N = _outputs(model, golden)
+        right = model.target.targets(golden.targets)  # type: ignore[attr-defined]
         if champion is not None:
             reference = f"the champion of turn {turn}"
             other = load(context.setting.store.artifact(champion).path / BUNDLE, threads=1)
-            theirs = scores_by_name(
-                metric,
-                _answer(other, golden),
-                other.task.names,  # type: ignore[attr-defined]
-                golden.targets,
+            theirs_N = _outputs(other, golden)
+            # By its own codes: the champion may know other classes.
+            other_right = other.target.targets(golden.targets)  # type: ignore[attr-defined]
+            theirs = evaluating.scores(metric, other.task, theirs_N, other_right)
+            changes = evaluating.changes(
+                (model.task, ours_N), (other.task, theirs_N), golden.targets
             )
+            text = json.dumps(changes, ensure_ascii=False)
+            (context.out / "class_changes.json").write_text(text, encoding="utf-8")
         else:
-            # Baselines answer with names alone, so they are compared on being right.
-            metric = "accuracy"
+            # Baselines answer with values alone, so they are compared by what those allow.
+            metric = evaluating.metrics[0]
             results = context.parents["evaluate"].summary["baselines"]
-            best = max(results, key=lambda name: results[name]["accuracy"])
+            best = max(results, key=lambda name: results[name][metric])
             reference = f"the best baseline, {best}"
-            theirs = np.load(context.parent("evaluate") / f"baseline_{best}.npy").astype(float)
-        ours = scores_by_name(metric, _answer(model, golden), model.task.names, golden.targets)  # type: ignore[attr-defined]
+            predictions = np.load(context.parent("evaluate") / f"baseline_{best}.npy")
+            theirs = evaluating.baseline_scores(metric, predictions, right)
+        ours = evaluating.scores(metric, model.task, ours_N, right)
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
         mine, other_mean = float(ours.mean()), float(theirs.mean())
-        if metric == "accuracy":
-            effect = (
-                f"{mine:.1%} against {other_mean:.1%} on {found.num_rows} golden rows, "
-                f"{found.effect:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
-            )
-        else:
-            effect = (
-                f"log likelihood {mine:.4f} against {other_mean:.4f} on {found.num_rows} golden "
-                f"rows, {found.effect:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-            )
+        effect = evaluating.describe(metric, mine, other_mean, found)
         words = {"promoted": "better than", "rejected": "worse than"}
         comparison = words.get(found.verdict, "not shown to be better than")
         return {
@@ -156,6 +188,19 @@ class DeployStage:
             "reason": f"{comparison} {reference}: {effect}, p = {found.p_better:.2g}"
             f" where {level:.2g} is asked for",
         }
+
+
+def _fewest_rows(gate: GateSpec, number: int) -> int:
+    """The golden rows below which test `number` cannot end in a promotion."""
+    return max(gate.min_rows, minimum_rows(AlphaSpending(gate.alpha).level(number)))
+
+
+def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
+    return {
+        "reference": None,
+        "reason": f"{golden_rows} golden rows are too few to judge on (at least {fewest}); "
+        "'volano promote' ships it all the same",
+    }
 
 
 def chosen_bundle(run: Run) -> Path:
@@ -185,33 +230,19 @@ def _link_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, place)
 
 
-def _answer(model: Model, golden: GoldenRows) -> NDArray[np.float64]:
-    """The bundle's probabilities for the golden rows, from their raw values."""
+def _outputs(model: Model, golden: GoldenRows) -> NDArray[np.float32]:
+    """The bundle's outputs for the golden rows, from their raw values."""
     columns = {name: golden.column(name) for name in model.inputs}
-    probabilities = model.task.probabilities(model.outputs(model.encode(columns)))  # type: ignore[attr-defined]
-    return np.asarray(probabilities)
+    return model.outputs(model.encode(columns))
 
 
-def _write_mistakes(
-    path: Path,
-    golden: GoldenRows,
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-) -> None:
-    """The golden rows that were answered wrongly with most confidence."""
-    answers = probabilities.argmax(axis=1)
-    sure = probabilities.max(axis=1)
-    wrong = np.flatnonzero(answers != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
+def _write_mistakes(path: Path, golden: GoldenRows, worst: Sequence[Mapping[str, Any]]) -> None:
+    """The golden rows that were answered worst, with what they are."""
     columns = {name: golden.column(name) for name in golden.inputs}
+    places = golden.places
     with path.open("w", encoding="utf-8") as file:
-        for row in worst.tolist():
-            line = {
-                "row": row,
-                "inputs": {name: values[row][:500] for name, values in columns.items()},
-                "right": names[labels[row]],
-                "predicted": names[answers[row]],
-                "probability": round(float(sure[row]), 4),
-            }
+        for found in worst:
+            row = found["row"]
+            inputs = {name: values[row][:500] for name, values in columns.items()}
+            line = {"place": places[row], "inputs": inputs, **found}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

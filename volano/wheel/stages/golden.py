@@ -19,7 +19,7 @@ class GoldenStage:
     """The first snapshot, or the test table that the spec names -> golden rows."""
 
     name: ClassVar[str] = "golden"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("data",)
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ class PrepareStage:
     """Snapshot and golden rows -> fitted columns and encoded splits."""
 
     name: ClassVar[str] = "prepare"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("data", "golden")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -128,7 +128,6 @@ class PrepareStage:
             json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8"
         )
         return summary
-
 
     def _target(
         self, context: Context, snapshot: Snapshot, rows: NDArray[np.int64]
