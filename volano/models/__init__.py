@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from volano.models._choose import check_encoder, choose_encoder, encoder_identity
+from volano.models._choose import check_encoder, choose_encoder, encoder_identity, fetch_encoder
 from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
 from volano.models._table import TableFeature, is_table, table_arrays, table_features
@@ -27,6 +27,7 @@ __all__ = [
     "check_encoder",
     "choose_encoder",
     "encoder_identity",
+    "fetch_encoder",
     "is_table",
     "load_model",
     "load_weights",

@@ -10,11 +10,11 @@ from typing import Any
 
 from volano.store import file_digest
 
-__all__ = ["check_encoder", "choose_encoder", "encoder_identity"]
+__all__ = ["check_encoder", "choose_encoder", "encoder_identity", "fetch_encoder"]
 
 _KINDS = {"text": "volano.models._choose_text"}
-"""Column type -> module with ``identity_of``, ``check`` and ``choose``, for types whose encoders
-can be chosen among. For all others there is nothing to choose."""
+"""Column type -> module with ``identity_of``, ``check``, ``fetch`` and ``choose``, for types whose
+encoders can be chosen among. For all others there is nothing to choose."""
 
 
 def _module(kind: str) -> ModuleType | None:
@@ -51,6 +51,23 @@ def check_encoder(kind: str, options: Mapping[str, Any], root: Path) -> None:
         module.check(options, root)
 
 
+def fetch_encoder(
+    kind: str,
+    options: Mapping[str, Any],
+    root: Path,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Fetch a model of the hub that is not on this machine, so that its commit can be in a key.
+
+    Raises:
+      AssetError: It cannot be fetched (ASSET-102), or is incomplete (103, 104).
+    """
+    module = _module(kind)
+    if module:
+        module.fetch(options, root, say)
+
+
 def choose_encoder(
     kind: str,
     options: Mapping[str, Any],
@@ -68,7 +85,7 @@ def choose_encoder(
       root: The wheel's folder.
       say: Told what is being fetched and chosen.
     Returns:
-      ``encoder`` (``scratch`` or an address) and ``reason``, and options that the column's `fit`
+      ``encoder`` (``scratch`` or an address, on the hub with its commit) and ``reason``, and options that the column's `fit`
       takes beside its own; empty where there is nothing to choose.
     """
     module = _module(kind)

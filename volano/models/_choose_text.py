@@ -10,7 +10,7 @@ from volano.columns import Ragged
 from volano.columns.text import FittedText
 from volano.models._pretrained import identity, is_fetched, locate
 
-__all__ = ["MOST_UNKNOWN", "check", "choose", "identity_of"]
+__all__ = ["MOST_UNKNOWN", "check", "choose", "fetch", "identity_of"]
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
@@ -37,6 +37,12 @@ def check(options: Mapping[str, Any], root: Path) -> None:
         pretrained.tokenizer_json()
 
 
+def fetch(options: Mapping[str, Any], root: Path, say: Callable[[str], None]) -> None:
+    """See `fetch_encoder`."""
+    if options["encoder"].startswith("hf:"):
+        locate(options["encoder"], root, say=say)
+
+
 def choose(
     options: Mapping[str, Any], sample: Sequence[str], root: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -55,7 +61,7 @@ def choose(
         say(f"    a transformer from scratch: {reason}")
         return {"encoder": "scratch", "reason": reason}
     return {
-        "encoder": address,
+        "encoder": pretrained.pinned,
         "reason": f"{share:.1%} of the tokens are unknown to it",
         "tokenizer_json": tokenizer_json,
         "longest": pretrained.longest(),

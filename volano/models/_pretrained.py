@@ -48,6 +48,12 @@ class Pretrained:
     address: str
     folder: Path
 
+    @property
+    def pinned(self) -> str:
+        """The address that means these very weights tomorrow too: with the hub's commit, if any."""
+        commit = _commit_of(self.folder) if self.address.startswith("hf:") else None
+        return f"{self.address.partition('@')[0]}@{commit}" if commit else self.address
+
     def config(self) -> dict[str, Any]:
         """Its config.json.
 
@@ -111,8 +117,16 @@ def is_fetched(address: str) -> bool:
 def identity(
     address: str, root: Path, fingerprint: Callable[[Path], str] = file_digest
 ) -> dict[str, str]:
-    """What decides which weights an address means, without fetching them."""
+    """What decides which weights an address means, without fetching them.
+
+    A package is known by its sha256. A model of the hub may move under its name: once it has been
+    fetched, the commit in the hub's cache on this machine tells.
+    """
     address = ALIASES.get(address, address)
+    if address.startswith("hf:"):
+        folder = _cached_snapshot(address.removeprefix("hf:"))
+        commit = _commit_of(folder) if folder else None
+        return {"address": address} | ({"commit": commit} if commit else {})
     if is_fetched(address):
         return {"address": address}
     pretrained = _local(address, root)
@@ -162,17 +176,9 @@ def _from_hub(name: str, say: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=_HUB_FILES,
-                local_files_only=True,
-            )
-        )
-    except Exception:  # noqa: S110 - not cached: the hub is asked below
-        pass
+    cached = _cached_snapshot(name)
+    if cached is not None and _is_whole(cached):
+        return cached
     try:
         say(f"    fetching {repository} from the Hugging Face hub")
         return Path(
@@ -185,6 +191,8 @@ def _from_hub(name: str, say: Callable[[str], None]) -> Path:
         )
     # The hub client raises errors of several libraries: all mean that the weights are not here.
     except Exception as error:
+        if cached is not None:
+            return cached  # what it lacks is said by those who look for it
         raise AssetError(
             102,
             f"{repository!r} could not be fetched from the hub "
@@ -192,6 +200,42 @@ def _from_hub(name: str, say: Callable[[str], None]) -> Path:
             expected="an existing model, and a network that reaches the hub",
             fix="encoder: minilm   (or a folder that holds config.json and model.safetensors)",
         ) from error
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """What the hub's cache on this machine holds for ``OWNER/NAME[@REVISION]``, whole or not."""
+    repository, _, revision = name.partition("@")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=_HUB_FILES,
+                local_files_only=True,
+            )
+        )
+    except Exception:
+        return None  # not cached, in whatever words the client has for it
+
+
+def _commit_of(folder: Path) -> str | None:
+    """The commit of a folder of the hub's cache: ``.../snapshots/COMMIT``."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a snapshot has what an encoder needs: a fetch may have been killed half way."""
+    wanted = {_CONFIG}
+    try:
+        index = json.loads((folder / f"{_WEIGHTS}.index.json").read_text(encoding="utf-8"))
+        wanted |= set(index["weight_map"].values())
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError):
+        return False
+    return all((folder / name).exists() for name in wanted) and any(folder.glob("*.safetensors"))
 
 
 def _checked(pretrained: Pretrained) -> Pretrained:

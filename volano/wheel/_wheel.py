@@ -145,6 +145,7 @@ class Wheel:
             runs: dict[str, Run] = {}
             self._discard_damaged()
             self._preflight()
+            self._fetch_encoders()
             self._run(stages.FeedbackStage(), runs)
             self._run(stages.DataStage(), runs)
             notes = self._golden(runs)
@@ -200,6 +201,12 @@ class Wheel:
                 expected="a test table with rows of its own",
                 fix="remove test: from volano.yaml; some of the data are set aside then",
             )
+
+    def _fetch_encoders(self) -> None:
+        from volano.models import fetch_encoder
+
+        for column in self.spec.inputs.values():
+            fetch_encoder(column.type, column.options, self.root, say=self.progress.say)
 
     @property
     def _setting(self) -> Setting:

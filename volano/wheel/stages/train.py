@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,8 +13,8 @@ import numpy as np
 from volano.data import Prepared
 from volano.errors import SpecError, TrainError, VolanoError, nearest
 from volano.evaluation import evaluator
-from volano.models import save_model
-from volano.spec import TrainSpec
+from volano.models import encoder_identity, save_model
+from volano.spec import ColumnSpec, TrainSpec
 from volano.store import Run
 from volano.tasks import task_for_target
 from volano.training import Fit, Job, learner, learner_kinds, portfolio
@@ -45,6 +46,18 @@ def check_models(spec: TrainSpec) -> None:
             )
 
 
+def _encoder(setting: Setting, column: ColumnSpec) -> Mapping[str, Any]:
+    return encoder_identity(
+        column.type, column.options, setting.root, fingerprint=setting.store.fingerprint
+    )
+
+
+def _encoder(setting: Setting, column: ColumnSpec) -> Mapping[str, Any]:
+    return encoder_identity(
+        column.type, column.options, setting.root, fingerprint=setting.store.fingerprint
+    )
+
+
 class TrainStage:
     """Prepared rows -> models, each with what it answers to the validation rows."""
 
@@ -54,19 +67,28 @@ class TrainStage:
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
+        # Weights in a folder may change while their tokenizer, all that prepare keeps of them,
+        # stays the same. Of others, prepare's artifact names the package or the commit.
+        folders = {
+            name: found["folder"]
+            for name, column in setting.spec.inputs.items()
+            if "folder" in (found := _encoder(setting, column))
+        }
         return {
             "train": setting.spec.train.model_dump(),
             "learners": {name: learner(name).version for name in learner_kinds()},
+            **({"encoders": folders} if folders else {}),
         }
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        # Here and not above: torch takes seconds to import, and a cached run never needs it.
-        from volano.training import release_cores
-
         try:
             return self._run(context)
         finally:
-            release_cores()
+            # torch takes seconds to import; trees and linear models never do.
+            if "torch" in sys.modules:
+                from volano.training import release_cores
+
+                release_cores()
 
     def _run(self, context: Context) -> Mapping[str, Any]:
         prepared = Prepared.open(context.parent("prepare"))
