@@ -85,8 +85,8 @@ def choose_encoder(
       root: The wheel's folder.
       say: Told what is being fetched and chosen.
     Returns:
-      ``encoder`` (``scratch`` or an address, on the hub with its commit) and ``reason``, and options that the column's `fit`
-      takes beside its own; empty where there is nothing to choose.
+      ``encoder`` (``scratch`` or an address, on the hub with its commit) and ``reason``, and
+      options that the column's `fit` takes beside its own; empty where there is nothing to choose.
     """
     module = _module(kind)
     return module.choose(options, sample, root, say) if module else {}

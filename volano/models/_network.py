@@ -71,7 +71,7 @@ class Network(nn.Module):
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Every column's vector, side by side; (B, sum of widths)."""
         parts = [
-            encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))
+            encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[union-attr]
             for name, encoder in zip(self.columns, self.encoders, strict=True)
         ]
         if self.table is not None:
@@ -92,7 +92,7 @@ class Network(nn.Module):
 
     def shape(self) -> NetworkShape:
         """What `load_weights` needs."""
-        configs = tuple((encoder.kind, encoder.config()) for encoder in self.encoders)  # type: ignore[union-attr, operator]
+        configs = tuple((encoder.kind, encoder.config()) for encoder in self.encoders)  # type: ignore[operator]
         table = self.table.config() if self.table is not None else None
         return NetworkShape(self.columns, configs, table, self.head.out_features)  # type: ignore[arg-type]
 

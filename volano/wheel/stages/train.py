@@ -52,12 +52,6 @@ def _encoder(setting: Setting, column: ColumnSpec) -> Mapping[str, Any]:
     )
 
 
-def _encoder(setting: Setting, column: ColumnSpec) -> Mapping[str, Any]:
-    return encoder_identity(
-        column.type, column.options, setting.root, fingerprint=setting.store.fingerprint
-    )
-
-
 class TrainStage:
     """Prepared rows -> models, each with what it answers to the validation rows."""
 
