@@ -1,11 +1,20 @@
 """Column types, one file each: how a column's values are read, checked and encoded."""
 
-from volano.columns._contract import Column, Encoded, FittedColumn, Inference, Ragged, Use
+from volano.columns._contract import (
+    Column,
+    Encoded,
+    EncodedSplit,
+    FittedColumn,
+    Inference,
+    Ragged,
+    Use,
+)
 from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
 
 __all__ = [
     "Column",
     "Encoded",
+    "EncodedSplit",
     "FittedColumn",
     "Inference",
     "Ragged",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["Column", "Encoded", "FittedColumn", "Inference", "Ragged", "Use"]
+__all__ = ["Column", "Encoded", "EncodedSplit", "FittedColumn", "Inference", "Ragged", "Use"]
 
 Use = Literal["input", "target", "both"]
 
@@ -83,6 +83,32 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """The rows of one split, every column encoded.
+
+    Attributes:
+      columns: Input column -> its encoded rows, memory-mapped.
+      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on.
+    """
+
+    columns: Mapping[str, Encoded]
+    target: NDArray[Any]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.target)
+
+    def widths(self) -> NDArray[np.int64]:
+        """Tokens of each row in its longest column, shape (num_rows,)."""
+        widths = np.ones(self.num_rows, np.int64)
+        for encoded in self.columns.values():
+            for array in encoded.arrays.values():
+                if isinstance(array, Ragged):
+                    widths = np.maximum(widths, array.lengths)
+        return widths
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
 from volano.data._labels import LikeLabels, check_labels, is_missing, like_labels
-from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
+from volano.data._prepared import Prepared, encode_split, save_columns
 from volano.data._read import Sample, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
 from volano.data._snapshot_file import Snapshot
@@ -15,7 +15,6 @@ from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by
 __all__ = [
     "BrokenRow",
     "Count",
-    "EncodedSplit",
     "FeedbackRow",
     "FileReport",
     "GoldenRows",

@@ -12,37 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import Encoded, FittedColumn, Ragged, column_kind
+from volano.columns import Encoded, EncodedSplit, FittedColumn, Ragged, column_kind
 
-__all__ = ["EncodedSplit", "Prepared", "encode_split", "save_columns"]
+__all__ = ["Prepared", "encode_split", "save_columns"]
 
 COLUMNS = "columns.json"
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """The rows of one split, every column encoded.
-
-    Attributes:
-      columns: Input column -> its encoded rows, memory-mapped.
-      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on.
-    """
-
-    columns: Mapping[str, Encoded]
-    target: NDArray[Any]
-
-    @property
-    def num_rows(self) -> int:
-        return len(self.target)
-
-    def widths(self) -> NDArray[np.int64]:
-        """Tokens of each row in its longest column, shape (num_rows,)."""
-        widths = np.ones(self.num_rows, np.int64)
-        for encoded in self.columns.values():
-            for array in encoded.arrays.values():
-                if isinstance(array, Ragged):
-                    widths = np.maximum(widths, array.lengths)
-        return widths
 
 
 @dataclass(frozen=True)

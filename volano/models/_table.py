@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, Ragged
-from volano.data import EncodedSplit
+from volano.columns import EncodedSplit, FittedColumn, Ragged
 
 __all__ = ["TableFeature", "is_table", "table_arrays", "table_features"]
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data import EncodedSplit
+from volano.columns import EncodedSplit
 from volano.models._table import TableFeature, table_arrays
 
 __all__ = ["LinearModel"]

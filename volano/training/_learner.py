@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data import EncodedSplit, Prepared
+from volano.columns import EncodedSplit
+from volano.data import Prepared
 from volano.models import is_table
 from volano.spec import TrainSpec
 

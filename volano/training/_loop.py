@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from volano.columns import FittedColumn, Ragged
-from volano.data import EncodedSplit
+from volano.columns import EncodedSplit, FittedColumn, Ragged
 from volano.errors import TrainError
 from volano.models import Network, TextEncoder
 from volano.training._batches import epoch_batches, ordered_batches

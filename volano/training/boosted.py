@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data import EncodedSplit
+from volano.columns import EncodedSplit
 from volano.errors import AssetError
 from volano.models import TableFeature, TreesModel, table_arrays, table_features, tree_matrix
 from volano.training._learner import Fit, Job, table_refusal

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from volano.columns import EncodedSplit
 from volano.compression import (
     Calibration,
     Candidate,
@@ -18,7 +19,7 @@ from volano.compression import (
     compression_pass,
     measure_speed,
 )
-from volano.data import EncodedSplit, Prepared, Snapshot
+from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
 from volano.evaluation import evaluator, gate_metric
 from volano.runtime import EncodedRows, Model, load
