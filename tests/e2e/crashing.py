@@ -63,7 +63,7 @@ def install(counter: Counter) -> None:
     wrap(Path, "write_text", "write", counter)
     wrap(shutil, "rmtree", "rmtree", counter)
     wrap(DefaultDialect, "do_commit", "commit", counter)
-    wrap(_optimiser.FlatAdamW, "step", "step", counter)
+    wrap(_optimiser.FlatOptimiser, "step", "step", counter)
     wrap(_loop._Run, "_end_epoch", "epoch", counter)
     wrap(_loop, "write_checkpoint", "checkpoint", counter)
 

@@ -12,7 +12,10 @@ from volano.store import file_digest
 
 __all__ = ["check_encoder", "choose_encoder", "encoder_identity", "fetch_encoder"]
 
-_KINDS = {"text": "volano.models._choose_text"}
+_KINDS = {
+    "image": "volano.models._choose_image",
+    "text": "volano.models._choose_text",
+}
 """Column type -> module with ``identity_of``, ``check``, ``fetch`` and ``choose``, for types whose
 encoders can be chosen among. For all others there is nothing to choose."""
 

@@ -60,6 +60,22 @@ SizeBytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Milliseconds = Annotated[float, BeforeValidator(_milliseconds), Field(ge=0)]
 
 
+Augmentation = Literal[
+    "colour",
+    "crop",
+    "cutmix",
+    "cutout",
+    "flip",
+    "frequency_mask",
+    "gain",
+    "mixup",
+    "noise",
+    "rotate",
+    "shift",
+    "time_mask",
+]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -132,6 +148,13 @@ class TrainSpec(_Section):
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where this machine is faster with it (measured)"
+    )
+    augment: Annotated[
+        tuple[Augmentation, ...] | Literal["auto", "off"], BeforeValidator(_on_off)
+    ] = Field(
+        "auto",
+        description="changes to each row that leave its target as it is, a list; auto goes by the "
+        "columns",
     )
     seed: int = Field(0, ge=0, description="makes the run repeat bit for bit")
 

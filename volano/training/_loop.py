@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,25 +13,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.columns import EncodedSplit, FittedColumn, Ragged
 from volano.errors import TrainError
 from volano.models import Network, TextEncoder
+from volano.training._augment import Augmentation, augmentation
 from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._frozen import FrozenLayers, layers_of
 from volano.training._head_start import start_head
 from volano.training._objective import Objective, objective
-from volano.training._optimiser import FlatAdamW, parameter_groups, schedule
+from volano.training._optimiser import (
+    FlatOptimiser,
+    moving_statistics,
+    parameter_groups,
+    schedule,
+)
 from volano.training._plan import TrainPlan
-from volano.training._precision import fast_dtype, use_cores
+from volano.training._precision import fast_dtype, keep_memory, use_cores
 from volano.training._vocabulary import CompactVocabulary
 
 __all__ = ["TrainResult", "fit", "network_logits"]
 
 CHECKPOINT_EVERY_S = 60.0
 HEAD_START_ROWS = 30_000
+OBSERVED_ROWS = 2000
 INFERENCE_ROWS, INFERENCE_TOKENS = 64, 4096
 
 Step = Callable[[str, float, float], None]
@@ -65,13 +74,14 @@ class _Feed:
         inputs: Mapping[str, FittedColumn],
         split: EncodedSplit,
         vocabularies: Mapping[str, CompactVocabulary],
+        network: Network,
         aim: Objective | None = None,
     ) -> None:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
         self.num_rows = split.num_rows
         self.targets = aim.targets(split.target) if aim else torch.zeros(0)
-        self.widths = split.widths()
+        self.widths = _widths(network, split)
 
     def start_above(
         self, name: str, frozen: FrozenLayers, say: Callable[[float, float], None]
@@ -113,6 +123,20 @@ class _Feed:
         return ordered_batches(self.widths, rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
 
 
+def _widths(network: Network, split: EncodedSplit) -> NDArray[np.int64]:
+    """Cells of each row in its longest column, shape (num_rows,): tokens, or frames of sound."""
+    widths = np.ones(split.num_rows, np.int64)
+    samples = {
+        name: int(getattr(encoder, "samples_per_cell", 1))
+        for name, encoder in zip(network.columns, network.encoders, strict=True)
+    }
+    for name, encoded in split.columns.items():
+        for array in encoded.arrays.values():
+            if isinstance(array, Ragged):
+                widths = np.maximum(widths, -(-array.lengths // samples.get(name, 1)))
+    return widths
+
+
 def fit(
     network: Network,
     inputs: Mapping[str, FittedColumn],
@@ -148,16 +172,21 @@ def fit(
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
     aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
     aim.prepare(network)
-    train_feed = _Feed(inputs, train, vocabularies, aim)
-    validation_feed = _Feed(inputs, validation, vocabularies, aim)
+    train_feed = _Feed(inputs, train, vocabularies, network, aim)
+    validation_feed = _Feed(inputs, validation, vocabularies, network, aim)
+    _observe(network, train_feed)
     saved = read_checkpoint(scratch)
-    dtype = _dtype(plan, saved[1] if saved else {})
+    dtype = _dtype(network, plan, saved[1] if saved else {})
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
     frozen = _freeze(network, plan, (train_feed, validation_feed), step)
-    run = _Run(network, train_feed, validation_feed, plan, aim, dtype, pool, scratch, step, say)
+    change = augmentation(network, inputs, plan)
+    convolves = any(getattr(part, "recipe", "") == "convolution" for part in network.encoders)
+    feeds = (train_feed, validation_feed)
+    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say)
     try:
-        run.go()
+        with keep_memory() if convolves else contextlib.nullcontext():
+            run.go()
     finally:
         for part in frozen:
             part.restore()
@@ -170,11 +199,34 @@ def fit(
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()
         parameter.grad = None
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            _release(module)
     return run.result
 
 
-def _dtype(plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
+def _release(norm: _BatchNorm) -> None:
+    for name in ("running_mean", "running_var"):
+        if getattr(norm, name) is not None:
+            setattr(norm, name, getattr(norm, name).clone())
+    # How many batches went by decides nothing, and a resumed run has seen fewer.
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.zero_()
+
+
+def _observe(network: Network, feed: _Feed) -> None:
+    """Show rows at even distances to encoders that want to see some before they learn."""
+    rows = np.unique(np.linspace(0, feed.num_rows - 1, OBSERVED_ROWS).astype(np.int64))
+    for name, encoder in zip(network.columns, network.encoders, strict=True):
+        if hasattr(encoder, "observe"):
+            batch = feed.batch(rows)
+            encoder.observe(*(batch[f"{name}.{key}"] for key in encoder.keys))  # type: ignore[operator, union-attr]
+
+
+def _dtype(network: Network, plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
     """The number format; a resumed run keeps its own, whatever a new measurement would say."""
+    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return torch.float32  # the means that norms gather need more digits than bf16 has
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
     if precision is None:
         return fast_dtype()
@@ -229,8 +281,8 @@ class _Run:
     def __init__(
         self,
         network: Network,
-        train: _Feed,
-        validation: _Feed,
+        change: Augmentation | None,
+        feeds: tuple[_Feed, _Feed],
         plan: TrainPlan,
         aim: Objective,
         dtype: torch.dtype,
@@ -239,7 +291,9 @@ class _Run:
         step: Step,
         say: Callable[[str], None],
     ) -> None:
-        self._network, self._train, self._validation = network, train, validation
+        self._network = network
+        self._train, self._validation = feeds
+        self._change = change
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
         self._scratch, self._report, self._say = scratch, step, say
         self.result = TrainResult(
@@ -262,9 +316,10 @@ class _Run:
             layer_decay=plan.layer_decay,
             weight_decay=plan.weight_decay,
         )
+        groups += moving_statistics(network)
         num_steps = sum(len(self._epoch(epoch)) for epoch in range(plan.epochs))
         memory = plan.memory * num_steps / plan.average_every
-        self._adam = FlatAdamW(groups, clip=plan.clip, memory=memory)
+        self._optimiser = FlatOptimiser(groups, clip=plan.clip, memory=memory, kind=plan.optimiser)
         if self.result.head_start is not None:
             # The pretrained encoder as it is, under its regression, is the first to beat.
             self._best_score, _ = self._validate()
@@ -299,7 +354,7 @@ class _Run:
         self.result.num_steps = step
         self.result.rows_per_s = rows_done / max(1e-9, time.perf_counter() - started)
         assert self._best is not None
-        for group, best in zip(self._adam.groups, self._best, strict=True):
+        for group, best in zip(self._optimiser.groups, self._best, strict=True):
             group.work.copy_(best)
 
     def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -321,15 +376,22 @@ class _Run:
             self._pool.start_step(step)
         # For encoders that draw random numbers by themselves: a resumed run draws the same.
         torch.manual_seed(self._plan.seed * 1_000_003 + step)
-        logits = self._network(self._train.batch(rows))
-        loss = self._aim.loss(self._network, logits, self._train.targets[rows])
+        batch, targets = self._train.batch(rows), self._train.targets[rows]
+        mixed = None
+        if self._change is not None:
+            batch, mixed = self._change(batch, step)
+        logits = self._network(batch)
+        loss = self._aim.loss(self._network, logits, targets)
+        if mixed is not None:
+            other = self._aim.loss(self._network, logits, targets[mixed.partner])
+            loss = mixed.share * loss + (1 - mixed.share) * other
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):
             raise self._diverged(f"the loss is {value} at step {step + 1} of {num_steps}")
-        self._adam.step(schedule(step, num_steps, self._plan.warmup))
+        self._optimiser.step(schedule(step, num_steps, self._plan.warmup))
         if (step + 1) % self._plan.average_every == 0:
-            self._adam.update_average()
+            self._optimiser.update_average()
         return value
 
     def _diverged(self, what: str) -> TrainError:
@@ -349,9 +411,9 @@ class _Run:
             "train_loss": float(np.mean(losses)) if losses else None,
         }
         score, found = self._validate()
-        self._adam.swap_average()
+        self._optimiser.swap_average()
         average_score, average_found = self._validate()
-        self._adam.swap_average()
+        self._optimiser.swap_average()
         # Early on the average is far better, in the end often not: the rate's decay averages too.
         averaged = average_score > score
         if averaged:
@@ -368,8 +430,8 @@ class _Run:
         else:
             score = (float(epoch + 1), 0.0)
         if score > self._best_score:
-            groups = self._adam.groups
-            source = self._adam.average if averaged else [group.master for group in groups]
+            groups = self._optimiser.groups
+            source = self._optimiser.average if averaged else [group.master for group in groups]
             self._best = [values.clone() for values in source]
             self._best_score, self._stale = score, 0
             self.result.best_epoch = epoch + 1
@@ -415,7 +477,7 @@ class _Run:
         return found
 
     def _save(self, step: int, losses: list[float]) -> None:
-        tensors = self._adam.tensors()
+        tensors = self._optimiser.tensors()
         for place, best in enumerate(self._best or []):
             tensors[f"best.{place}"] = best
         state = {
@@ -435,8 +497,8 @@ class _Run:
         if saved is None:
             return 0
         tensors, state = saved
-        self._adam.restore(tensors)
-        best = [f"best.{place}" for place in range(len(self._adam.groups))]
+        self._optimiser.restore(tensors)
+        best = [f"best.{place}" for place in range(len(self._optimiser.groups))]
         if best[0] in tensors:
             self._best = [tensors[name] for name in best]
         self.result.curves = state["curves"]
@@ -462,4 +524,4 @@ def network_logits(
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
     use_cores()
-    return np.asarray(_outputs(network, _Feed(inputs, split, {})).numpy())
+    return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())

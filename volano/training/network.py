@@ -29,13 +29,6 @@ class NetworkLearner:
 
         prepared = job.prepared
         train, validation = prepared.split("train"), prepared.split("validation")
-        chosen = [detail["encoder"] for detail in prepared.details.values() if "encoder" in detail]
-        plan = plan_training(
-            job.spec,
-            num_rows=train.num_rows,
-            pretrained=bool(chosen) and all(encoder != "scratch" for encoder in chosen),
-            table=not chosen,
-        )
         network = build_network(
             prepared.inputs,
             prepared.details,
@@ -43,6 +36,17 @@ class NetworkLearner:
             root=job.root,
             num_rows=train.num_rows,
             seed=job.spec.seed,
+        )
+        chosen = [detail["encoder"] for detail in prepared.details.values() if "encoder" in detail]
+        recipes = [getattr(encoder, "recipe", "") for encoder in network.encoders]
+        pretrained = bool(chosen) and all(encoder != "scratch" for encoder in chosen)
+        plan = plan_training(
+            job.spec,
+            num_rows=train.num_rows,
+            pretrained=pretrained,
+            table=not network.encoders,
+            # Beside a pretrained encoder, its own careful rates are the ones to keep to.
+            convolution="convolution" in recipes and set(recipes) == {"convolution"},
         )
         result = fit(
             network,

@@ -15,6 +15,8 @@ from volano.columns import FittedColumn
 __all__ = ["Encoder", "build_encoder", "encoder_from_config"]
 
 _KINDS = {
+    "audio": "volano.models.encoders.audio",
+    "image": "volano.models.encoders.image",
     "text": "volano.models.encoders.text",
 }
 """Column type -> module with ``build_encoder(column, details, root, num_rows)`` and
