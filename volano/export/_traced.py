@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from volano.columns import FittedColumn
+from volano.models.encoders._residual import fold_norms
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -25,7 +27,7 @@ __all__ = ["traced_graph"]
 class _Positional(nn.Module):
     """The exporter names inputs by their place; the network takes them by name."""
 
-    def __init__(self, network: Network, names: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.network, self.names = network, tuple(names)
 
@@ -43,13 +45,14 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
     rows = torch.export.Dim("rows", min=1, max=1 << 20)
     names, example, dynamic = [], [], []
     for place, (column, fitted) in enumerate(inputs.items()):
-        longest = torch.export.Dim(
-            f"length_{place}", min=2, max=getattr(fitted, "max_tokens", 8192)
-        )
+        most = getattr(fitted, "max_tokens", 0) or getattr(fitted, "max_samples", 0) or 8192
+        longest = torch.export.Dim(f"length_{place}", min=2, max=most)
         none = fitted.collate(fitted.encode([]), np.zeros(0, np.int64))
         for name, empty in none.items():
-            ragged = name.removeprefix(f"{column}.") in ("ids", "mask")
-            shape = (3, 7) if ragged else (3, *empty.shape[1:])
+            # Those with as many cells as the longest row has: tokens, or samples of sound.
+            ragged = name.removeprefix(f"{column}.") in ("ids", "mask", "wave")
+            shape = (3, min(most, 1001) if name.endswith(".wave") else 7)
+            shape = shape if ragged else (3, *empty.shape[1:])
             values = torch.ones(shape, dtype=torch.from_numpy(empty).dtype)
             if name.endswith(".mask"):
                 values[1, 4:] = 0
@@ -63,7 +66,7 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                _Positional(network, names),
+                _Positional(fold_norms(copy.deepcopy(network)), names),
                 tuple(example),
                 dynamo=True,
                 input_names=list(names),

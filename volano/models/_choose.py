@@ -13,6 +13,7 @@ from volano.store import file_digest
 __all__ = ["check_encoder", "choose_encoder", "encoder_identity", "fetch_encoder"]
 
 _KINDS = {
+    "audio": "volano.models._choose_audio",
     "image": "volano.models._choose_image",
     "text": "volano.models._choose_text",
 }

@@ -37,8 +37,8 @@ def fetch(options: Mapping[str, Any], root: Path, say: Callable[[str], None]) ->
 def choose(
     options: Mapping[str, Any], sample: Sequence[str], root: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """``encoder`` (``scratch`` or an address), ``reason``, and for pretrained ones ``native_size``:
-    the pixels across that it was trained with; see `choose_encoder`.
+    """``encoder`` (``scratch`` or an address), ``reason``, and for pretrained ones ``size``, where
+    the spec leaves it open: the pixels across that it was trained with; see `choose_encoder`.
     """
     del sample
     encoder = options["encoder"]
@@ -48,8 +48,7 @@ def choose(
     pretrained = locate(encoder, root, say=say)
     size = pretrained.config().get("image_size")
     native = max(size) if isinstance(size, list) and size else size
-    return {
-        "encoder": pretrained.pinned,
-        "reason": "the spec says so",
-        "native_size": native if isinstance(native, int) else 224,
-    }
+    found = {"encoder": pretrained.pinned, "reason": "the spec says so"}
+    if options.get("size", "auto") != "auto":
+        return found
+    return {**found, "size": native if isinstance(native, int) else 224}

@@ -58,15 +58,16 @@ def fold_norms(module: nn.Module) -> nn.Module:
 class _Block(nn.Module):
     def __init__(self, num_in: int, num_out: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.first = ConvNorm(num_in, num_out, stride=stride)
         self.second = ConvNorm(num_out, num_out)
         nn.init.zeros_(self.second.norm.weight)  # type: ignore[arg-type]
         same = num_in == num_out and stride == 1
         self.shortcut = nn.Identity() if same else ConvNorm(num_in, num_out, 1, stride)
 
-    def forward(self, x_BCHW: Tensor, mask_B11W: Tensor | None) -> Tensor:
-        inner = _masked(torch.relu_(self.first(x_BCHW)), mask_B11W)
-        return _masked(torch.relu_(self.second(inner) + self.shortcut(x_BCHW)), mask_B11W)
+    def forward(self, x_BCHW: Tensor, lengths_B: Tensor | None) -> Tensor:
+        inner = _masked(torch.relu_(self.first(x_BCHW)), lengths_B)
+        return _masked(torch.relu_(self.second(inner) + self.shortcut(x_BCHW)), lengths_B)
 
 
 class ResidualNet(nn.Module):
@@ -114,26 +115,26 @@ class ResidualNet(nn.Module):
           The mean over the places that mean something, (B, width).
         """
         x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        mask = None if lengths_B is None else _mask(lengths_B, x_BCHW)
         for conv, stride in zip(self.stem, self._strides, strict=True):
-            mask = mask if mask is None or stride == 1 else mask[..., ::2]
-            x_BCHW = _masked(torch.relu_(conv(x_BCHW)), mask)
+            lengths_B = _shortened(lengths_B, stride)
+            x_BCHW = _masked(torch.relu_(conv(x_BCHW)), lengths_B)
         for block in self.stages:
-            if block.first.conv.stride[0] == 2 and mask is not None:  # type: ignore[union-attr, index]
-                # A kernel of 3 at step 2 is centred on every other column.
-                mask = mask[..., ::2]
-            x_BCHW = block(x_BCHW, mask)
-        if mask is None:
+            lengths_B = _shortened(lengths_B, block.stride)  # type: ignore[arg-type]
+            x_BCHW = block(x_BCHW, lengths_B)
+        if lengths_B is None:
             return x_BCHW.mean((2, 3))
-        places_B1 = (mask.sum((2, 3)) * x_BCHW.shape[2]).clamp(min=1.0)
+        places_B1 = (lengths_B * x_BCHW.shape[2]).clamp(min=1).to(x_BCHW.dtype)[:, None]
         return x_BCHW.sum((2, 3)) / places_B1
 
 
-def _mask(lengths_B: Tensor, x_BCHW: Tensor) -> Tensor:
+def _shortened(lengths_B: Tensor | None, stride: int) -> Tensor | None:
+    # A kernel of 3 at step 2 is centred on every other column, from the first.
+    return lengths_B if lengths_B is None or stride == 1 else (lengths_B + 1) // 2
+
+
+def _masked(x_BCHW: Tensor, lengths_B: Tensor | None) -> Tensor:
+    if lengths_B is None:
+        return x_BCHW
     columns_W = torch.arange(x_BCHW.shape[3], device=lengths_B.device)
     inside_BW = columns_W < lengths_B[:, None]
-    return inside_BW[:, None, None, :].to(x_BCHW.dtype)
-
-
-def _masked(x_BCHW: Tensor, mask_B11W: Tensor | None) -> Tensor:
-    return x_BCHW if mask_B11W is None else x_BCHW * mask_B11W
+    return x_BCHW * inside_BW[:, None, None, :].to(x_BCHW.dtype)
