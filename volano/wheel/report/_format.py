@@ -8,6 +8,7 @@ import math
 __all__ = [
     "count",
     "day",
+    "figures",
     "megabytes",
     "milliseconds",
     "moment",
@@ -85,6 +86,28 @@ def count(number: float) -> str:
       '1 234 567'
     """
     return f"{int(number):,}".replace(",", THIN)
+
+
+def figures(value: float, digits: int = 4) -> str:
+    """A number with about as many figures; powers of ten only where there is no other way.
+
+    Example:
+      >>> [figures(v).replace(THIN, " ") for v in (45123.4, 0.12345, 2.0, 1.5e-9)]
+      ['45 123', '0.1235', '2', '1.500 × 10⁻⁹']
+    """
+    if not math.isfinite(value):
+        return "unbounded"
+    if not value:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if not -4 <= size < 12:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa}{THIN}×{THIN}10{raised}".replace("-", MINUS)
+    text = f"{value:,.{max(0, digits - 1 - size)}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace(",", THIN).replace("-", MINUS)
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
