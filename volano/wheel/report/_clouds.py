@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from volano.wheel.report._axes import Frame, Scale, chart, nice_ticks, text
-from volano.wheel.report._format import figures
+from volano.wheel.report._format import brief, figures
 from volano.wheel.report._markup import Child, Markup, el
 
 __all__ = ["Points", "cloud", "extent", "histogram"]
@@ -35,7 +35,7 @@ def cloud(
     line: Points = (),
     band: tuple[Points, Points] | None = None,
     level: Points = (),
-    write: Callable[[float], str] = figures,
+    write: Callable[[float], str] = brief,
 ) -> Markup:
     """Points on a plane.
 
@@ -86,7 +86,7 @@ def histogram(
         *frame.grid(
             x_ticks=nice_ticks(low, high, 4),
             y_ticks=nice_ticks(0.0, max(sizes), 4),
-            x_label=figures,
+            x_label=brief,
             y_label=lambda y: f"{y:.0f}",
         ),
         text((LEFT + RIGHT) / 2, 240, x_name, "note", anchor="middle"),

@@ -6,6 +6,7 @@ import datetime
 import math
 
 __all__ = [
+    "brief",
     "count",
     "day",
     "figures",
@@ -110,6 +111,21 @@ def figures(value: float, digits: int = 4) -> str:
     return text.replace(",", THIN).replace("-", MINUS)
 
 
+def brief(value: float) -> str:
+    """A number for an axis, where there is little room.
+
+    Example:
+      >>> [brief(v).replace(THIN, " ") for v in (250_000, 2.5e9, 0.25)]
+      ['250 000', '2.5 × 10⁹', '0.25']
+    """
+    if not math.isfinite(value) or abs(value) < 1e7:
+        return figures(value)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    short = mantissa.rstrip("0").rstrip(".").replace("-", MINUS)
+    raised = str(int(exponent)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{short}{THIN}×{THIN}10{raised}"
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """A number and its noun.
 
@@ -121,7 +137,14 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 
 def megabytes(size_bytes: float) -> str:
-    """Bytes in MB (millions), three figures at least."""
+    """Bytes in MB (millions), or in kB where that reads better.
+
+    Example:
+      >>> megabytes(23_947_405).replace(THIN, " "), megabytes(3_200).replace(THIN, " ")
+      ('23.9 MB', '3.2 kB')
+    """
+    if size_bytes < 1e5:
+        return f"{size_bytes / 1e3:.{0 if size_bytes >= 1e4 else 1}f}{THIN}kB"
     size = size_bytes / 1e6
     return f"{size:.{0 if size >= 1000 else 1 if size >= 1 else 3}f}{THIN}MB"
 

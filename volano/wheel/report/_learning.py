@@ -7,9 +7,9 @@ from typing import Any
 
 from volano.wheel.report._charts import Line, Loss, Point, lines, losses, scatter
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
-from volano.wheel.report._format import count, figures, megabytes, milliseconds, percent, plural
+from volano.wheel.report._format import brief, count, megabytes, milliseconds, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el
-from volano.wheel.report._measures import Judged, compared_by
+from volano.wheel.report._measures import Judged, compared_by, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, facts, figure, table
 
 __all__ = ["candidates", "training"]
@@ -19,7 +19,7 @@ def training(evidence: Evidence) -> Section:
     """How the best model became what it is: by epoch, by tree, or by penalty."""
     found = mapping(evidence.record.get("training"))
     epochs = rows(found.get("epochs"))
-    drawings = [*_by_epoch(found, epochs), *_by_tree(found), *_by_penalty(found)]
+    drawings = [*_by_epoch(found, epochs), *_by_tree(found), *_by_penalty(evidence, found)]
     body: list[Child] = [el("div", drawings, class_="two")] if drawings else []
     body.append(_facts(found, len(epochs), number(found.get("best_epoch"))))
     if not number(found.get("validation_rows")):
@@ -83,7 +83,7 @@ def _by_tree(found: Mapping[str, Any]) -> list[Child]:
     drawing = lines(
         "Validation loss per tree",
         [Line("validation", "ours", spots)],
-        write=figures,
+        write=brief,
         best=kept,
         x_name="trees (one after the other)",
         from_zero=True,
@@ -92,7 +92,7 @@ def _by_tree(found: Mapping[str, Any]) -> list[Child]:
     return [figure(drawing, words)]
 
 
-def _by_penalty(found: Mapping[str, Any]) -> list[Child]:
+def _by_penalty(evidence: Evidence, found: Mapping[str, Any]) -> list[Child]:
     """The validation loss of a linear model for each penalty on its weights."""
     kept = number(found.get("penalty"))
     tried = [
@@ -103,10 +103,11 @@ def _by_penalty(found: Mapping[str, Any]) -> list[Child]:
     ]
     if len(tried) < 2:
         return []
+    told = selected_by(evidence)
     table_lines: list[Sequence[Cell | Child]] = [
         [
             f"{penalty:g}",
-            Cell(figures(loss, 6), loss),
+            Cell(told.score(-loss), loss),
             el("b", "kept", class_="t-ours") if penalty == kept else "",
         ]
         for penalty, loss in tried
@@ -234,7 +235,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         if loss is not None and upper is not None:
             lost = [
                 told.loss(loss),
-                el("span", f" (at most {told.loss(upper)})", class_="soft"),
+                el("div", f" (at most {told.loss(upper)})", class_="soft"),
             ]
         lines.append(
             [

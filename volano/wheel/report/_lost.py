@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.wheel.report._evidence import Evidence, mapping, number
-from volano.wheel.report._format import count, percent
+from volano.wheel.report._format import count, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
 from volano.wheel.report._tables import Cell, Column, table
 
@@ -20,8 +20,6 @@ COUNTS = {
     "outside": "beyond the smallest or the largest of the training rows",
 }
 TOKENS = frozenset({"tokens", "unknown_tokens", "truncated_rows", "truncated_tokens"})
-ALL_SHOWN = 30
-"""Columns up to which each has its line; of more, only those that lost something."""
 
 
 def lost(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
@@ -30,17 +28,16 @@ def lost(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
     columns = {name: counts for name, counts in columns.items() if counts}
     if not columns:
         return None
-    kinds = list(dict.fromkeys([*COUNTS, *(kind for each in columns.values() for kind in each)]))
-    kinds = [kind for kind in kinds if any(kind in each for each in columns.values())]
     training = mapping(evidence.record.get("training"))
     total = sum(number(training.get(key)) or 0.0 for key in ("rows", "validation_rows"))
     heading = el("h3", "Lost on the way into the model")
     touched = {name: counts for name, counts in columns.items() if any(counts.values())}
     if not touched:
         return raw(heading, el("p", "Every value of every column could be read as it was."))
-    shown = columns if len(columns) <= ALL_SHOWN else touched
+    kinds = list(dict.fromkeys([*COUNTS, *(kind for each in touched.values() for kind in each)]))
+    kinds = [kind for kind in kinds if any(each.get(kind) for each in touched.values())]
     lines: list[Sequence[Cell | Child]] = []
-    for name, counts in shown.items():
+    for name, counts in touched.items():
         line: list[Cell | Child] = [
             [data_text(name, 60), " ", el("span", str(evidence.types.get(name, "")), class_="soft")]
         ]
@@ -48,13 +45,11 @@ def lost(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
         lines.append(line)
     heads = [Column("Column"), *(Column(kind.replace("_", " "), "n") for kind in kinds)]
     meanings = "; ".join(f"{kind}: {COUNTS[kind]}" for kind in kinds if kind in COUNTS)
-    left = len(columns) - len(shown)
+    left = len(columns) - len(touched)
     note = f"Values of training and validation rows. {meanings[:1].upper()}{meanings[1:]}."
     if left:
-        note += f" {count(left)} columns that lost nothing are left out."
-    drawn = table(
-        heads, lines, caption="Values lost, column by column", stack=True, tall=len(lines) > 15
-    )
+        note += f" {plural(left, 'column')} that lost nothing: left out."
+    drawn = table(heads, lines, caption="Values lost, column by column", tall=len(lines) > 15)
     return raw(heading, drawn, el("p", note, class_="small soft"))
 
 

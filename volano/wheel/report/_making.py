@@ -116,7 +116,7 @@ def _turn_line(
     measured: Child = "–"
     if found:
         ends = f" {shown.ends(found.low, found.high)}"
-        measured = [shown.write(found.value), el("span", ends, class_="soft")]
+        measured = [shown.write(found.value), el("div", ends, class_="soft")]
     difference: Child = "–"
     if effect is not None:
         reference = number(mapping(gate.get("scores")).get("reference")) or 0.0

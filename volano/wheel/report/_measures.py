@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from volano.evaluation import evaluator
 from volano.wheel.report._evidence import Evidence, Interval, mapping
 from volano.wheel.report._format import THIN, count, figures, percent, plural, points, signed
 
@@ -19,6 +20,7 @@ __all__ = [
     "judged",
     "measure",
     "measures_of",
+    "selected_by",
 ]
 
 Write = Callable[[float], str]
@@ -381,3 +383,11 @@ def compared_by(evidence: Evidence) -> Judged:
     metric = mapping(step.get("ingredients")).get("metric")
     known = isinstance(metric, str) and metric in JUDGED
     return judged(evidence, str(metric) if known else None)
+
+
+def selected_by(evidence: Evidence) -> Judged:
+    """What the trained models of a turn are chosen by; a loss is minus the mean score."""
+    try:
+        return judged(evidence, evaluator(evidence.task).selection)
+    except KeyError:
+        return judged(evidence)

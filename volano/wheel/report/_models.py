@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
-from volano.wheel.report._format import count, figures, percent, seconds
+from volano.wheel.report._format import count, percent, seconds
 from volano.wheel.report._markup import Child, data_text, el
+from volano.wheel.report._measures import Judged, measure, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, table
 
 __all__ = ["models"]
-
-LOSSES = {"classification": "log loss", "regression": "mean squared error"}
-"""Task -> what its models are chosen by."""
 
 
 def models(evidence: Evidence) -> Section | None:
@@ -25,14 +23,14 @@ def models(evidence: Evidence) -> Section | None:
     best = str(training.get("best", ""))
     shipped = str(evidence.shipped.get("model") or "")
     order = sorted(found, key=lambda item: _rank(item, best))
-    loss = LOSSES.get(evidence.task, "loss")
+    told = selected_by(evidence)
     lines: list[Sequence[Cell | Child]] = [
-        _line(evidence, item, best, shipped, loss) for item in order
+        _line(evidence, item, best, shipped, told) for item in order
     ]
     heads = [
         Column("Model", "name"),
         Column("family"),
-        Column(f"validation {loss}", "n"),
+        Column(f"{measure(told.metric).short}, validation", "n"),
         Column("weights", "n"),
         Column("trained in", "n"),
         Column("outcome", "text"),
@@ -55,10 +53,11 @@ def _rank(item: Mapping[str, Any], best: str) -> tuple[bool, bool, float]:
 
 
 def _line(
-    evidence: Evidence, item: Mapping[str, Any], best: str, shipped: str, loss: str
+    evidence: Evidence, item: Mapping[str, Any], best: str, shipped: str, told: Judged
 ) -> list[Cell | Child]:
     name = str(item.get("name", ""))
     value, weights, took = (number(item.get(key)) for key in ("loss", "num_weights", "seconds"))
+    write = measure(told.metric).write
     outcome: Child = ""
     if item.get("refused"):
         outcome = [el("b", "left out: ", class_="t-bad"), data_text(item["refused"], 300)]
@@ -68,18 +67,18 @@ def _line(
     elif name == best:
         outcome = "the best on validation rows"
     else:
-        outcome = _not_shipped(evidence, name, loss)
+        outcome = _not_shipped(evidence, name)
     return [
         data_text(name, 60),
         str(item.get("family") or "–"),
-        Cell(figures(value), value) if value is not None else Cell("–"),
+        Cell(write(told.level(-value)), value) if value is not None else Cell("–"),
         count(weights) if weights is not None else "–",
         seconds(took) if took is not None else "–",
         outcome,
     ]
 
 
-def _not_shipped(evidence: Evidence, name: str, loss: str) -> Child:
+def _not_shipped(evidence: Evidence, name: str) -> Child:
     """Why another model than the shipped one does not ship."""
     own = [item for item in evidence.candidates if item.get("model") == name]
     refused = next((item for item in own if item.get("refused")), None)
@@ -87,7 +86,7 @@ def _not_shipped(evidence: Evidence, name: str, loss: str) -> Child:
         return data_text(refused["refused"], 300)
     if own:
         return "good enough, but larger than what ships"
-    return f"not made into a bundle: its {loss} is worse"
+    return "not made into a bundle"
 
 
 def _why(evidence: Evidence, best: str, shipped: str) -> Child:

@@ -138,8 +138,8 @@ def _meaning(evidence: Evidence) -> list[Child]:
     if ours is not None and theirs is not None:
         told = judged(evidence)
         write = measure(told.metric).write
-        shown = [write(told.level(score)) for score in (ours, theirs)]
-        parts.append(told.sentence(*shown, _the_other(evidence), rows, better, worse))
+        mine, other = write(told.level(ours)), write(told.level(theirs))
+        parts.append(told.sentence(mine, other, _the_other(evidence), rows, better, worse))
     return parts
 
 
@@ -353,10 +353,13 @@ def _quality(evidence: Evidence) -> Markup:
     delta = None
     if effect and told.metric == name:
         kind = "ours" if effect.low > 0 else "bad" if effect.high < 0 else ""
-        smaller = "" if shown.share else f"smaller than the {_short_reference(evidence)}’s "
         delta = el(
             "p",
-            f"{told.full(effect.value)} {smaller}",
+            f"{told.full(effect.value)} "
+            if shown.share
+            else f"{told.full(abs(effect.value)).lstrip('+')} "
+            f"{'smaller' if effect.value >= 0 else 'larger'} than the "
+            f"{_short_reference(evidence)}’s ",
             el("small", f"({told.write(effect.low)} to {told.write(effect.high)})"),
             class_=f"delta {kind}".strip(),
         )
