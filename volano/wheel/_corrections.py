@@ -281,6 +281,8 @@ class _Words:
 
 
 def _key(value: Any) -> bytes:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # as SQLite gives it back
     return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 
