@@ -208,9 +208,13 @@ def measure(name: str) -> Measure:
     return MEASURES.get(name) or _number(title[:1].upper() + title[1:], "", short=title)
 
 
+NOT_SHOWN = ("precision_micro", "recall_micro", "f1_micro")
+"""With one answer per row these equal accuracy, as the page says."""
+
+
 def measures_of(*found: Mapping[str, Any]) -> list[str]:
     """The names of all metrics in some reports, in the order in which to show them."""
-    names = {name: None for metrics in found for name in metrics}
+    names = {name: None for metrics in found for name in metrics if name not in NOT_SHOWN}
     return [*(name for name in MEASURES if name in names), *(n for n in names if n not in MEASURES)]
 
 
