@@ -8,6 +8,8 @@ from volano.columns._contract import (
     Inference,
     Ragged,
     Use,
+    facts_of,
+    schema_of,
 )
 from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
 
@@ -23,4 +25,6 @@ __all__ = [
     "column_kinds",
     "column_options",
     "column_uses",
+    "facts_of",
+    "schema_of",
 ]
