@@ -9,18 +9,30 @@ from volano.columns._contract import (
     Ragged,
     Use,
 )
-from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
+from volano.columns._kinds import (
+    column_kind,
+    column_kinds,
+    column_options,
+    column_uses,
+    media_kind,
+)
+from volano.columns._media import LARGEST_MEDIA_BYTES, CheckedMedia, MediaKind, media_bytes
 
 __all__ = [
+    "LARGEST_MEDIA_BYTES",
+    "CheckedMedia",
     "Column",
     "Encoded",
     "EncodedSplit",
     "FittedColumn",
     "Inference",
+    "MediaKind",
     "Ragged",
     "Use",
     "column_kind",
     "column_kinds",
     "column_options",
     "column_uses",
+    "media_bytes",
+    "media_kind",
 ]
