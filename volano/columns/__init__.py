@@ -8,6 +8,8 @@ from volano.columns._contract import (
     Inference,
     Ragged,
     Use,
+    facts_of,
+    schema_of,
 )
 from volano.columns._kinds import (
     column_kind,
@@ -33,6 +35,8 @@ __all__ = [
     "column_kinds",
     "column_options",
     "column_uses",
+    "facts_of",
     "media_bytes",
     "media_kind",
+    "schema_of",
 ]

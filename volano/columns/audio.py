@@ -50,6 +50,9 @@ BLOCK_FRAMES = 2**16
 HALF_TAPS = 10
 """Zero crossings of the filter on either side, as in scipy."""
 
+_EXAMPLE = "UklGRjQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YRAAAACAgICAgICAgICAgICAgICA"
+"""Two thousandths of a second of silence."""
+
 _EXPECTED = "a WAV, FLAC or OGG recording as base64 or a data: URI"
 
 
@@ -233,6 +236,19 @@ class FittedAudio:
         except ValueError as error:
             raise refused(self.name, value, str(error), 19, _EXPECTED) from None
         return CheckedMedia(as_base64(value, data), decoded)
+
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        return {
+            "type": ["string", "null"],
+            "contentEncoding": "base64",
+            "contentMediaType": "audio/*",
+            "examples": [_EXAMPLE],
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may want to know of the values."""
+        return {"rate": self.rate, "seconds": self.max_samples / self.rate}
 
     def encode(self, values: Sequence[Any]) -> Encoded:
         """Samples at the fitted rate, int16; one of silence where there is no recording.

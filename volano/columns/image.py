@@ -49,6 +49,12 @@ BLANK = 128
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened. Pillow knows more, some of which run other programs."""
 
+_EXAMPLE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNs"
+    "YEAFTAwjWgAAmZAAoFDIQrAAAAAASUVORK5CYII="
+)
+"""A grey square of 16 x 16 pixels."""
+
 _EXPECTED = "a PNG, JPEG, WebP, GIF, BMP or TIFF image as base64 or a data: URI"
 
 
@@ -221,6 +227,19 @@ class FittedImage:
         except ValueError as error:
             raise refused(self.name, value, str(error), 18, _EXPECTED) from None
         return CheckedMedia(as_base64(value, data), (pixels, resized))
+
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        return {
+            "type": ["string", "null"],
+            "contentEncoding": "base64",
+            "contentMediaType": "image/*",
+            "examples": [_EXAMPLE],
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may want to know of the values."""
+        return {"height": self.height, "width": self.width, "channels": self.channels}
 
     def encode(self, values: Sequence[Any]) -> Encoded:
         """Raw pixels, uint8, shape (num_rows, channels, height, width); grey where there is none.
