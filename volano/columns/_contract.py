@@ -85,11 +85,13 @@ class Encoded:
       arrays: Name -> one array per row, ragged or rectangular along the first axis.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
+      lost: Rows whose value could not be read at all: training leaves them out.
     """
 
     arrays: Mapping[str, Ragged | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
