@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["traced_graph"]
 
+WAVE = 1001
+"""Samples of the sound that a network is traced with."""
+
 
 class _Positional(nn.Module):
     """The exporter names inputs by their place; the network takes them by name."""
@@ -46,12 +49,12 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
     names, example, dynamic = [], [], []
     for place, (column, fitted) in enumerate(inputs.items()):
         most = getattr(fitted, "max_tokens", 0) or getattr(fitted, "max_samples", 0) or 8192
-        longest = torch.export.Dim(f"length_{place}", min=2, max=most)
+        longest = torch.export.Dim(f"length_{place}", min=2, max=max(most, WAVE))
         none = fitted.collate(fitted.encode([]), np.zeros(0, np.int64))
         for name, empty in none.items():
             # Those with as many cells as the longest row has: tokens, or samples of sound.
             ragged = name.removeprefix(f"{column}.") in ("ids", "mask", "wave")
-            shape = (3, min(most, 1001) if name.endswith(".wave") else 7)
+            shape = (3, WAVE if name.endswith(".wave") else 7)
             shape = shape if ragged else (3, *empty.shape[1:])
             values = torch.ones(shape, dtype=torch.from_numpy(empty).dtype)
             if name.endswith(".mask"):
