@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volano.data import (
+    FeedbackRow,
     GoldenRows,
     Snapshot,
     choose_golden,
@@ -65,6 +66,16 @@ def test_equal_observations_are_kept_unless_the_spec_says_otherwise(tmp_path: Pa
     dropped = clean(snapshot, CleanSpec(duplicates="drop"))
     assert dropped.rows.tolist() == [0, 2, 3]
     assert dropped.counts["duplicates"].action == "dropped"
+
+
+def test_a_correction_is_one_more_observation(tmp_path: Path) -> None:
+    text = "a,b,y\n1,x,5\n1,x,5\n2,z,7\n"
+    feedback = [FeedbackRow({"a": "1", "b": "x"}, target, "1") for target in ("5", "6")]
+    options = {"inputs": ("a", "b"), "target": "y", "kinds": KINDS, "feedback": feedback}
+    _, snapshot = freeze(tmp_path, text, **options)
+    kept = clean(snapshot, CleanSpec())
+    assert kept.rows.tolist() == [0, 1, 2, 3, 4]
+    assert kept.counts["superseded"].rows == 0
 
 
 def test_texts_are_still_dropped_by_default(tmp_path: Path) -> None:

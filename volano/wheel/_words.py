@@ -41,7 +41,9 @@ def check_lines(found: Mapping[str, Any]) -> list[str]:
     labels = sorted(found["labels"].items(), key=lambda item: -item[1])
     shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
     more = ", ..." if len(labels) > SHOWN_NAMES else ""
-    return [*lines, f"  classes          {len(labels):>9,} ({shown}{more})", "next: volano turn"]
+    if labels:  # a target of numbers has no classes
+        lines.append(f"  classes          {len(labels):>9,} ({shown}{more})")
+    return [*lines, "next: volano turn"]
 
 
 def _label(name: str) -> str:

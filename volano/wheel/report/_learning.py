@@ -83,7 +83,7 @@ def _facts(found: Mapping[str, Any], num_epochs: int, best: float | None) -> Mar
         ("Rows a second", "rows_per_s"),
     ):
         value = number(found.get(key))
-        if value is not None:
+        if value is not None and not (key == "classes" and not value):  # numbers have none
             pairs.append((name, count(value)))
     if found.get("precision"):
         pairs.append(("Arithmetic", str(found["precision"])))
