@@ -23,6 +23,7 @@ from volano.data import (
     write_rows,
 )
 from volano.data._form import TableForm
+from volano.errors import DataError
 from volano.spec import CleanSpec
 
 from .test_snapshot import everything, freeze
@@ -128,7 +129,8 @@ def test_equal_rows_are_split_one_by_one(
 ) -> None:
     """They may stand on both sides: nothing says that they are one."""
     folder = tmp_path_factory.mktemp("split")
-    snapshot = observed(folder, [(1, "x", 2)] * num_rows, KINDS)
+    rows = [(1, "x", 2)] * (num_rows - 1) + [(1, "x", 3)]
+    snapshot = observed(folder, rows, KINDS)
     train, validation = split_snapshot(snapshot, np.arange(num_rows), share=0.2, seed=seed)
     assert len(validation) == round(0.2 * num_rows)
     assert sorted([*train.tolist(), *validation.tolist()]) == list(range(num_rows))
@@ -148,6 +150,11 @@ def test_a_target_that_is_no_number_is_counted_with_its_reason(tmp_path: Path) -
     assert details[2] == "the target 'many' is no number"
     assert details[3].startswith("no target")
     assert details[5] == "the target 'inf' is no number"
+
+
+def test_a_target_of_one_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)all 3 rows have the label '5'.*DATA-022"):
+        observed(tmp_path, [(1, "x", 5), (2, "x", 5), (3, "z", 5)], KINDS)
 
 
 def test_numbers_as_a_target_are_not_listed(tmp_path: Path) -> None:
