@@ -1,6 +1,5 @@
 """Reads a bundle and answers: numpy, ONNX Runtime and tokenizers, nothing heavier."""
 
-from volano.runtime._cells import read_cell
 from volano.runtime._files import FORMAT, MANIFEST, BundleFiles, answering_digest, canonical, seal
 from volano.runtime._model import (
     EncodedRows,
@@ -23,6 +22,5 @@ __all__ = [
     "canonical",
     "load",
     "new_prediction_ids",
-    "read_cell",
     "seal",
 ]

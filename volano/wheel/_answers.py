@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
-from volano.runtime import Model, Prediction, read_cell
+from volano.runtime import Model, Prediction
 
 __all__ = ["AnswerSummary", "answer_table", "check_output", "open_output", "row_writer"]
 
@@ -125,10 +125,7 @@ def _answer_batch(
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
-    wanted = [
-        {name: read_cell(column, row.values.get(name)) for name, column in model.inputs.items()}
-        for row in whole
-    ]
+    wanted = [model.cells(row.values) for row in whole]
     answers = iter(predict(wanted) if wanted else [])
     for row in batch:
         summary.rows += 1
