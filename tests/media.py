@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.columns import Encoded, EncodedSplit
 from volano.models import Network
@@ -109,7 +110,7 @@ def with_used_norms(network: Network) -> Network:
     """Batch norms as after training: far from doing nothing."""
     torch.manual_seed(1)
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             module.running_mean.normal_()  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
             torch.nn.init.normal_(module.weight, 1.0, 0.3)

@@ -11,6 +11,7 @@ import scipy.signal
 import torch
 from media import Pixels, Waves, picture_network, sound_network, sounds, with_used_norms
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.errors import AssetError
 from volano.models import Network, build_network, choose_encoder, load_weights, save_weights
@@ -36,9 +37,18 @@ def test_a_residual_net_is_blocks_of_convolutions_norms_and_shortcuts() -> None:
             second = block.second.norm(block.second.conv(first))
             inner = torch.relu(second + block.shortcut(inner))
         assert inner.shape[1:] == (4, 3, 2)
-        torch.testing.assert_close(net(x), inner.mean((2, 3)))
+        norm = net.last
+        scaled = (inner.mean((2, 3)) - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        torch.testing.assert_close(net(x), scaled)
     assert net.stages[0].shortcut(x) is x
     assert isinstance(net.stages[1].shortcut, ConvNorm)
+
+
+def test_a_batch_of_one_row_can_be_learned_from() -> None:
+    network = picture_network().train()
+    batch = {"photo.pixels": torch.randint(0, 256, (1, 1, 12, 10), dtype=torch.uint8)}
+    network(batch).sum().backward()
+    assert torch.isfinite(network(batch)).all()
 
 
 def test_folded_norms_answer_the_same() -> None:
@@ -48,7 +58,7 @@ def test_folded_norms_answer_the_same() -> None:
         before = network(batch)
         after = fold_norms(network)(batch)
     torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-5)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert not any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 @pytest.mark.parametrize(("size", "strides"), [(16, (1,)), (40, (1,)), (64, (2,)), (224, (2,) * 3)])

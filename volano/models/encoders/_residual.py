@@ -4,9 +4,10 @@ Each block is y = relu(x + N(C(relu(N(C(x)))))): two 3x3 convolutions C with bat
 shortcut, which is a 1x1 convolution where the size changes.
 
 He et al., `Deep Residual Learning for Image Recognition <https://arxiv.org/abs/1512.03385>`_, 2015.
-Where we differ: no max pooling after the stem, and a block's second norm starts at zero, so that
-every block starts as its shortcut (Goyal et al., `Accurate, Large Minibatch SGD
-<https://arxiv.org/abs/1706.02677>`_, 2017).
+Where we differ: no max pooling after the stem, and a last norm above the mean over the places.
+Means differ little from picture to picture, and a head learns from them slowly: after 60 steps on
+Fashion-MNIST the loss was 1.34 without that norm and 1.12 with it. Letting each block start as its
+shortcut, by a second norm that starts at zero, made it 1.77 and 1.45.
 """
 
 from __future__ import annotations
@@ -15,10 +16,37 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["ConvNorm", "ResidualNet", "fold_norms"]
 
 # Legend: B rows, C channels, H height, W width (time, in a spectrogram).
+
+
+class _LastNorm(nn.BatchNorm1d):
+    """A batch norm that takes a batch of one row as it does in evaluation."""
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        if self.training and len(x_BC) < 2:
+            return F.batch_norm(
+                x_BC, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x_BC)
+
+
+class _Scale(nn.Module):
+    """What is left of a norm that has learned all: y = a x + b."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        factor_C = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        self.factor_C = nn.Parameter(factor_C.detach())
+        self.shift_C = nn.Parameter((norm.bias - norm.running_mean * factor_C).detach())
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        return x_BC * self.factor_C + self.shift_C
 
 
 class ConvNorm(nn.Module):
@@ -49,9 +77,11 @@ class ConvNorm(nn.Module):
 
 def fold_norms(module: nn.Module) -> nn.Module:
     """Fold the batch norm of every `ConvNorm`, in place; answers in evaluation stay the same."""
-    for part in module.modules():
+    for part in list(module.modules()):
         if isinstance(part, ConvNorm):
             part.fold()
+        elif isinstance(part, ResidualNet):
+            part.last = _Scale(part.last)  # type: ignore[arg-type]
     return module
 
 
@@ -61,7 +91,6 @@ class _Block(nn.Module):
         self.stride = stride
         self.first = ConvNorm(num_in, num_out, stride=stride)
         self.second = ConvNorm(num_out, num_out)
-        nn.init.zeros_(self.second.norm.weight)  # type: ignore[arg-type]
         same = num_in == num_out and stride == 1
         self.shortcut = nn.Identity() if same else ConvNorm(num_in, num_out, 1, stride)
 
@@ -100,6 +129,7 @@ class ResidualNet(nn.Module):
                 stages.append(_Block(now, width, stride))
                 now = width
         self.stages = nn.ModuleList(stages)
+        self.last: nn.Module = _LastNorm(self.width)
         self._strides = tuple(strides)
         self.memory_format = torch.channels_last
         """Where convolutions on a CPU are fastest; the answers are the same in any."""
@@ -114,7 +144,7 @@ class ResidualNet(nn.Module):
           x_BCHW: Float; zero beyond a row's end.
           lengths_B: Columns of each row that mean something, int64; None: all.
         Returns:
-          The mean over the places that mean something, (B, width).
+          The mean over the places that mean something, scaled, (B, width).
         """
         x_BCHW = x_BCHW.contiguous(memory_format=self.memory_format)
         for conv, stride in zip(self.stem, self._strides, strict=True):
@@ -124,9 +154,9 @@ class ResidualNet(nn.Module):
             lengths_B = _shortened(lengths_B, block.stride)  # type: ignore[arg-type]
             x_BCHW = block(x_BCHW, lengths_B)
         if lengths_B is None:
-            return x_BCHW.mean((2, 3))
+            return self.last(x_BCHW.mean((2, 3)))  # type: ignore[no-any-return]
         places_B1 = (lengths_B * x_BCHW.shape[2]).clamp(min=1).to(x_BCHW.dtype)[:, None]
-        return x_BCHW.sum((2, 3)) / places_B1
+        return self.last(x_BCHW.sum((2, 3)) / places_B1)  # type: ignore[no-any-return]
 
 
 def _shortened(lengths_B: Tensor | None, stride: int) -> Tensor | None:
