@@ -38,7 +38,7 @@ def test_the_plan() -> None:
         | {
             "optimiser": "sgd",
             "batch_rows": 64,
-            "epochs": 12,
+            "epochs": 13,
             "label_smoothing": 0.1,
             "precision": "fp32",
             "patience": 0,

@@ -11,7 +11,7 @@ __all__ = ["TrainPlan", "plan_training"]
 
 TABLE_STEPS = 1500
 
-CONVOLUTION_ROWS = 650_000
+CONVOLUTION_ROWS = 700_000
 """Rows that a convolutional net learns from in all, repeated as often as it takes."""
 
 

@@ -149,7 +149,7 @@ def build_encoder(
     """
     if details.get("encoder", "scratch") != "scratch":
         return _pretrained(locate(details["encoder"], root))
-    wide = 32 if num_rows >= 5000 else 24 if num_rows >= 1000 else 16
+    wide = 32 if num_rows >= 100_000 else 24 if num_rows >= 1000 else 16
     return ImageEncoder(
         column.channels,
         widths=(wide, 2 * wide, 4 * wide),
