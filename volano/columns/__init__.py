@@ -8,6 +8,7 @@ from volano.columns._contract import (
     Inference,
     Ragged,
     Use,
+    Windows,
 )
 from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
 
@@ -19,6 +20,7 @@ __all__ = [
     "Inference",
     "Ragged",
     "Use",
+    "Windows",
     "column_kind",
     "column_kinds",
     "column_options",

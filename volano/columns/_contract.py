@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["Column", "Encoded", "EncodedSplit", "FittedColumn", "Inference", "Ragged", "Use"]
+__all__ = [
+    "Column",
+    "Encoded",
+    "EncodedSplit",
+    "FittedColumn",
+    "Inference",
+    "Ragged",
+    "Use",
+    "Windows",
+]
 
 Use = Literal["input", "target", "both"]
 
@@ -68,16 +77,54 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Rows that are stretches of one long array, which may overlap; nothing is copied until asked.
+
+    Attributes:
+      flat: The long array, shape (total, ...).
+      starts: Row i is ``flat[starts[i]:starts[i] + length]``; int64, shape (num_rows,).
+      length: Of every row.
+    """
+
+    flat: NDArray[Any]
+    starts: NDArray[np.int64]
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of the array that it stands for."""
+        return (len(self.starts), self.length, *self.flat.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.flat.dtype
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """The chosen rows, shape (len(rows), length, ...)."""
+        starts = np.asarray(self.starts[rows])
+        found: NDArray[Any] = self.flat[starts[..., None] + np.arange(self.length)]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        del copy
+        found = self[:]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Values as a model takes them, with what was lost on the way.
 
     Attributes:
-      arrays: Name -> one array per row, ragged or rectangular along the first axis.
+      arrays: Name -> one array per row: ragged, rectangular, or windows of a longer array.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
     """
 
-    arrays: Mapping[str, Ragged | NDArray[Any]]
+    arrays: Mapping[str, Ragged | Windows | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
 
@@ -91,11 +138,12 @@ class EncodedSplit:
 
     Attributes:
       columns: Input column -> its encoded rows, memory-mapped.
-      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on.
+      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
+        of forecasts the steps to come, shape (num_rows, horizon, num_series).
     """
 
     columns: Mapping[str, Encoded]
-    target: NDArray[Any]
+    target: NDArray[Any] | Windows
 
     @property
     def num_rows(self) -> int:

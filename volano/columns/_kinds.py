@@ -19,6 +19,7 @@ _KINDS: dict[str, tuple[str, Use]] = {
     "category": ("volano.columns.category:CategoryColumn", "both"),
     "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
     "number": ("volano.columns.number:NumberColumn", "both"),
+    "series": ("volano.columns.series:SeriesColumn", "both"),
     "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }

@@ -49,8 +49,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     bundle: str
     notes: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: Any = None
+    high: Any = None
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as JSON-able fields; what its task does not have is left out."""
