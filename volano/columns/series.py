@@ -74,7 +74,8 @@ def parse_series(value: object) -> Floats | None:
         parts = value
     else:
         return None
-    if any(isinstance(part, (bool, list, tuple, dict)) for part in parts):
+    types = set(map(type, parts))
+    if types & {bool, list, tuple, dict}:
         return None
     found, unreadable = parse_numbers(parts)
     return None if unreadable.any() else found
@@ -105,6 +106,7 @@ class FittedSeries:
       season: Steps until the series repeat themselves; 1 when they do not.
       step: Text such as ``3600 s`` or ``1 months``: the time between two steps; empty without
         dates.
+      date: The column of moments in tables; empty where rows are steps by their order alone.
       naive_errors: For each series the mean absolute change over one season in the training rows,
         in its own unit: what MASE is measured in; none of an input.
     """
@@ -119,6 +121,7 @@ class FittedSeries:
     season: int = 1
     step: str = ""
     naive_errors: tuple[float, ...] = ()
+    date: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -136,6 +139,8 @@ class FittedSeries:
                 status=422,
                 expected=f"a list of numbers, the latest last; the last {self.window} are used",
             )
+        if not np.isnan(found).any():
+            return found.tolist()
         return [None if math.isnan(item) else item for item in found.tolist()]
 
     def _checked_target(self, value: object) -> dict[str, list[float | None]]:
@@ -232,6 +237,7 @@ class FittedSeries:
             "season": self.season,
             "step": self.step,
             "naive_errors": list(self.naive_errors),
+            "date": self.date,
         }
         text = json.dumps(state, ensure_ascii=False, indent=1)
         (folder / "series.json").write_text(text + "\n", encoding="utf-8")
@@ -250,7 +256,7 @@ class FittedSeries:
                 raise ValueError("a spread is not above 0")
             if window < 1 or horizon < 0 or season < 1:
                 raise ValueError(f"window {window}, horizon {horizon}, season {season}")
-            step = str(state["step"])
+            step, date = str(state["step"]), str(state["date"])
             naive_errors = tuple(float(item) for item in state["naive_errors"])
             if len(naive_errors) not in (0, len(columns)) or not all(e > 0 for e in naive_errors):
                 raise ValueError(f"naive_errors {naive_errors}")
@@ -258,7 +264,7 @@ class FittedSeries:
             raise BundleError(
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
             ) from error
-        return cls(name, columns, centres, spreads, window, horizon, season, step, naive_errors)
+        return cls(name, columns, centres, spreads, window, horizon, season, step, naive_errors, date)
 
 
 class SeriesColumn:

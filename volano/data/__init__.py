@@ -11,7 +11,7 @@ from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
 from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
-from volano.data._timeline import Step, Timeline, time_line, time_step
+from volano.data._timeline import Step, Timeline, regular_dates, time_line, time_step
 from volano.data._windows import (
     GoldenWindows,
     OrderedTable,
@@ -52,6 +52,7 @@ __all__ = [
     "open_golden",
     "places_by_file",
     "read_rows",
+    "regular_dates",
     "resolve",
     "sample",
     "save_columns",

@@ -15,10 +15,14 @@ from volano.columns.number import parse_numbers
 from volano.columns.series import fill_gaps
 from volano.errors import DataError
 
-__all__ = ["Step", "Timeline", "time_line", "time_step"]
+__all__ = ["Step", "Timeline", "regular_dates", "time_line", "time_step"]
 
 MOST_GAPS = 20
 """Steps of the grid for each row at the most: beyond that some date is wrong."""
+
+LEAST_DATES = 24
+MOST_REGULAR = 0.9
+"""Share of the distances of a table in time order that are one step."""
 
 _MONTH_S = 28 * 86_400.0
 _SEASONS = {60.0: 1440, 600.0: 144, 900.0: 96, 1800.0: 48, 3600.0: 24, 86_400.0: 7, 604_800.0: 52}
@@ -231,3 +235,21 @@ def time_line(
             "unreadable": unreadable,
         },
     )
+
+
+def regular_dates(dates: Sequence[Any]) -> Step | None:
+    """The distance of dates that rise at even steps, nearly all of them; else None.
+
+    Example:
+      >>> regular_dates([f"2026-01-{day:02}" for day in range(1, 29)])
+      Step(seconds=86400.0, months=0)
+    """
+    found = [parse_moment(value) for value in dates]
+    if len(found) < LEAST_DATES or any(item is None for item in found):
+        return None
+    moments = np.array(found, np.float64)
+    if np.isnan(moments).any() or (np.diff(moments) > 0).mean() < MOST_REGULAR:
+        return None
+    step = time_step(np.sort(moments))
+    places = step.places(np.sort(moments), float(moments.min()))
+    return step if (np.diff(places) == 1).mean() >= MOST_REGULAR else None

@@ -397,6 +397,7 @@ def _fit(
         season,
         step,
         tuple(changes.tolist()),
+        table.date or "",
     )
     return inputs, target
 

@@ -14,10 +14,15 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {
     "text": {"type": "string"},
     "category": {"type": "string"},
     "number": {"type": "number"},
+    "series": {"type": "array", "items": {"type": ["number", "null"]}},
 }
 """Column type -> what a value of it is in JSON; others may be anything."""
 
-_EXAMPLES = {"string": "where is my parcel?", "number": 1.5}
+_EXAMPLES: Mapping[str, Any] = {
+    "string": "where is my parcel?",
+    "number": 1.5,
+    "array": [1.5, 1.7, 1.6],
+}
 _ID = "01932f6c2d0a70008f3c5a7e9b1d2c4f"
 
 

@@ -42,8 +42,8 @@ class Task(Protocol):
       version: Raised when the same outputs would be decoded otherwise.
       fields: What an answer has beside its value: name in tables of answers -> attribute.
 
-    A task whose answers follow a whole table, instead of standing beside each of its rows, has
-    also a method ``following``; see `volano.tasks.forecasting`.
+    A task whose answers follow a whole table, instead of standing beside each of its rows, says
+    so with a class attribute ``follows_table``; see `volano.tasks.forecasting`.
     """
 
     kind: ClassVar[str]

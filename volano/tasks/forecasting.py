@@ -35,6 +35,8 @@ class Forecasting:
     kind: ClassVar[str] = "forecasting"
     version: ClassVar[int] = 1
     fields: ClassVar[Mapping[str, str]] = {"low": "low", "high": "high"}
+    follows_table: ClassVar[bool] = True
+    """A table is answered by the steps after its end, not row by row."""
     target: FittedSeries
     half_widths: tuple[tuple[float, ...], ...] | None = None
 
