@@ -9,6 +9,8 @@ from volano.columns._contract import (
     Ragged,
     Use,
     Windows,
+    facts_of,
+    schema_of,
 )
 from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
 
@@ -25,4 +27,6 @@ __all__ = [
     "column_kinds",
     "column_options",
     "column_uses",
+    "facts_of",
+    "schema_of",
 ]

@@ -20,6 +20,8 @@ __all__ = [
     "Ragged",
     "Use",
     "Windows",
+    "facts_of",
+    "schema_of",
 ]
 
 Use = Literal["input", "target", "both"]
@@ -190,6 +192,21 @@ class FittedColumn(Protocol):
         """Read what `save` wrote: file name -> content."""
 
 
+def schema_of(column: FittedColumn) -> dict[str, Any]:
+    """What a value is in JSON, as JSON Schema with an example: what the column's `schema` says.
+
+    A column need not have a `schema`; then its values may be anything, and have no example.
+    """
+    schema = getattr(column, "schema", None)
+    return dict(schema()) if callable(schema) else {}
+
+
+def facts_of(column: FittedColumn) -> dict[str, Any]:
+    """What else a client should know of a column: what its `facts` says; empty without one."""
+    facts = getattr(column, "facts", None)
+    return dict(facts()) if callable(facts) else {}
+
+
 class Column(Protocol):
     """A column type: what a third party implements to add one.
 
@@ -201,6 +218,7 @@ class Column(Protocol):
         same one are the same row twice. Rows of numbers and names alone are observations, and
         many of them may well agree.
       names: Whether a target of this type is one name out of few, which can be counted.
+      hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.
     """

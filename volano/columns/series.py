@@ -128,6 +128,27 @@ class FittedSeries:
         """Names of the values that `encode` makes of one series: ``name[-1]`` is the latest."""
         return tuple(f"{self.name}[{place - self.window}]" for place in range(self.window))
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        steps = {"type": "array", "items": {"type": ["number", "null"]}}
+        if not self.horizon:
+            return {**steps, "minItems": 1, "examples": [[1.5, 1.7, 1.6]]}
+        return {
+            "type": "object",
+            "properties": {name: {**steps, "maxItems": self.horizon} for name in self.columns},
+            "additionalProperties": False,
+            "examples": [{self.columns[0]: [1.5, 1.7, 1.6]}],
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What a client should know."""
+        found: dict[str, Any] = {"window": self.window}
+        if self.step:
+            found["step"] = self.step
+        if self.horizon:
+            found |= {"series": list(self.columns), "horizon": self.horizon, "season": self.season}
+        return found
+
     def check(self, value: object) -> Any:
         if self.horizon:
             return self._checked_target(value)
@@ -275,6 +296,7 @@ class SeriesColumn:
     use: ClassVar[Use] = "both"
     content: ClassVar[bool] = True
     names: ClassVar[bool] = False
+    hint: ClassVar[str] = "{type: series, window: auto}   # the latest values that are looked at"
     in_order: ClassVar[bool] = True
     """As a target: the rows are steps in time, and examples are windows of them."""
     Options: ClassVar[type[BaseModel]] = SeriesOptions

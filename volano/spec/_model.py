@@ -112,7 +112,9 @@ class TrainSpec(_Section):
     """How the model is fitted."""
 
     models: tuple[str, ...] | Literal["auto"] = Field(
-        "auto", description="what to train, a list; auto goes by the columns; the best one ships"
+        "auto",
+        description="what to train, such as [linear, boosted]; auto goes by the columns; the "
+        "smallest that is as good as the best one ships",
     )
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="the most passes over the training rows; auto goes by their number"
