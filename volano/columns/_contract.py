@@ -124,11 +124,13 @@ class Encoded:
       arrays: Name -> one array per row: ragged, rectangular, or windows of a longer array.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
+      lost: Rows whose value could not be read at all: training leaves them out.
     """
 
     arrays: Mapping[str, Ragged | Windows | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
