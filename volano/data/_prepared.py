@@ -70,7 +70,8 @@ class Prepared:
         for name, encoded in self.split(split).columns.items():
             array = encoded.arrays.get("values")
             if isinstance(array, Windows):
-                columns[name] = list(self.inputs[name].unscaled(array[some][..., None])[..., 0])  # type: ignore[attr-defined]
+                unscaled = self.inputs[name].unscaled(array[some][..., None])  # type: ignore[attr-defined]
+                columns[name] = unscaled[..., 0].tolist()
             else:
                 columns[name] = snapshot.column(name, self.rows(split)[some])
         return [
