@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from volano.columns import Windows, column_kind
+from volano.columns import Windows, column_kind, column_options, column_uses
 from volano.columns.series import FittedSeries, SeriesColumn, fill_gaps, parse_series
 from volano.errors import RequestError
 from volano.spec import parse_spec
-from volano.columns import column_options, column_uses
 
 HISTORY = FittedSeries("y", ("y",), (10.0,), (2.0,), 4)
 TARGET = FittedSeries("y", ("y", "z"), (10.0, 0.0), (2.0, 1.0), 4, 3, 2, "3600.0 s", (1.0, 2.0))
@@ -61,7 +60,9 @@ def test_a_history_is_cut_filled_up_and_mended_and_says_so() -> None:
 
 @pytest.mark.parametrize("value", ["x", [], [None], 3, True, {"y": [1]}])
 def test_a_history_without_numbers_is_refused(value: object) -> None:
-    with pytest.raises(RequestError, match="(?s)y is .*a list of numbers, the latest last") as caught:
+    with pytest.raises(
+        RequestError, match=r"(?s)y is .*a list of numbers, the latest last"
+    ) as caught:
         HISTORY.check(value)
     assert caught.value.code == "REQUEST-025"
     assert caught.value.status == 422
@@ -70,7 +71,7 @@ def test_a_history_without_numbers_is_refused(value: object) -> None:
 def test_right_values_of_a_forecast_are_checked() -> None:
     assert TARGET.check({"y": [1, None], "z": [1, 2, 3]}) == {"y": [1, None], "z": [1, 2, 3]}
     for wrong in (3, {}, {"other": [1]}, {"y": [1, 2, 3, 4]}, {"y": "a"}):
-        with pytest.raises(RequestError, match="(?s)up to 3 of them, of y, z"):
+        with pytest.raises(RequestError, match=r"(?s)up to 3 of them, of y, z"):
             TARGET.check(wrong)
 
 

@@ -118,7 +118,9 @@ def test_the_future_changes_no_training_example(
         both.append(prepared(folder, [rows[kept[at]] for at in order]))
     (one, _), (two, splits) = both
     assert splits.facts["train_steps"] == cut
-    for mine, theirs in zip(everything(one.split("train")), everything(two.split("train")), strict=True):
+    for mine, theirs in zip(
+        everything(one.split("train")), everything(two.split("train")), strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
     assert one.inputs == two.inputs
     assert one.target == two.target

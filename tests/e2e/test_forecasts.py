@@ -84,7 +84,9 @@ def test_a_request_gives_histories_and_gets_steps_with_intervals(wheel_folder: P
         assert len(one.value["heat"]) == 6
         assert all(
             low < value < high
-            for low, value, high in zip(one.low["heat"], one.value["heat"], one.high["heat"], strict=True)
+            for low, value, high in zip(
+                one.low["heat"], one.value["heat"], one.high["heat"], strict=True
+            )
         )
         np.testing.assert_allclose(one.value["load"], 10, atol=0.5)
         assert one.notes == ()
@@ -107,7 +109,9 @@ def test_predict_writes_the_rows_that_follow(wheel_folder: Path, tmp_path: Path)
         model = wheel.model()
         found = answer_table(files, tmp_path / "next.csv", model=model, predict=model.predict)
     assert (found.rows, found.answered) == (6, 6)
-    assert "the 6 steps that follow 200 of now.csv, the last at 2026-02-15 19:00:00" in found.notes[0]
+    assert (
+        "the 6 steps that follow 200 of now.csv, the last at 2026-02-15 19:00:00" in found.notes[0]
+    )
     with (tmp_path / "next.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["at"] for row in rows][::5] == ["2026-02-15 20:00:00", "2026-02-16 01:00:00"]

@@ -1,4 +1,4 @@
-"""Forecasts: measures by hand, intervals that know of overlaps, baselines, what the gate compares."""
+"""Forecasts: measures by hand, intervals that know of overlaps, baselines, the gate's rows."""
 
 from __future__ import annotations
 

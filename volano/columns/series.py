@@ -45,7 +45,7 @@ class SeriesOptions(BaseModel):
     horizon: int = Field(24, ge=1, le=10_000)
     window: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
     season: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
-    also: list[str] = Field(default_factory=list)
+    also: list[str] = []
 
 
 def parse_series(value: object) -> Floats | None:
@@ -182,7 +182,7 @@ class FittedSeries:
         return found
 
     def encode(self, values: Sequence[Any]) -> Encoded:
-        """The last ``window`` values of each series on the fitted scale, float32, (num_rows, window).
+        """The last ``window`` values of each on the fitted scale, float32, (num_rows, window).
 
         Gaps within are filled along a straight line, a series that is too short is filled up at
         its start with its first value; both are counted and noted.
@@ -223,7 +223,8 @@ class FittedSeries:
 
     def unscaled(self, values: NDArray[Any]) -> Floats:
         """Values of all series, shape (..., num_series), in their own units."""
-        return np.asarray(values, np.float64) * np.array(self.spreads) + np.array(self.centres)
+        scaled: Floats = np.asarray(values, np.float64)
+        return np.asarray(scaled * np.array(self.spreads) + np.array(self.centres))
 
     def targets(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """What a task learns: steps to come on the fitted scale.
@@ -241,7 +242,7 @@ class FittedSeries:
                 if steps is not None:
                     steps = steps[: self.horizon]
                     found[row, : len(steps), place] = steps
-        return (found - np.array(self.centres)) / np.array(self.spreads)
+        return np.asarray((found - np.array(self.centres)) / np.array(self.spreads))
 
     def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         values = encoded.arrays["values"]
@@ -285,11 +286,13 @@ class FittedSeries:
             raise BundleError(
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
             ) from error
-        return cls(name, columns, centres, spreads, window, horizon, season, step, naive_errors, date)
+        return cls(
+            name, columns, centres, spreads, window, horizon, season, step, naive_errors, date
+        )
 
 
 class SeriesColumn:
-    """As an input, cells such as ``0.1 0.4 0.2``, of any length; as the target, a table's next rows."""
+    """Inputs: cells such as ``0.1 0.4 0.2``, of any length. The target: a table's next rows."""
 
     kind: ClassVar[str] = "series"
     version: ClassVar[int] = 1

@@ -206,8 +206,8 @@ class GoldenRows:
       inputs: Names of the inputs.
       target: Name of the target.
       held_out: Whether they were taken from the training data (and not from a test table).
-      order: Of rows in time order: ``date``, the column of moments or None; ``context``, how many of
-        the first rows are there to look back at only; ``span``, first and last moment of the
+      order: Of rows in time order: ``date``, the column of moments or None; ``context``, how many
+        of the first rows are there to look back at only; ``span``, first and last moment of the
         others, None of a test table. None for rows without order.
       exact: Hashes of the inputs, shape (num_rows, 2), uint64.
       folded: Hashes of the inputs without case, space and punctuation, the same shape.

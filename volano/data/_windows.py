@@ -199,7 +199,10 @@ class GoldenWindows:
         """Of each forecast the right values: series -> steps, NaN where nothing was measured."""
         horizon = self._column.horizon
         return [
-            {name: self.line.values[at : at + horizon, place] for place, name in enumerate(self.inputs)}
+            {
+                name: self.line.values[at : at + horizon, place]
+                for place, name in enumerate(self.inputs)
+            }
             for at in self.starts.tolist()
         ]
 
@@ -236,9 +239,8 @@ def _whole(
     missing = np.isnan(values[:, list(wanted)])
     sums = np.concatenate([[0], np.cumsum(missing.sum(axis=1))])
     lost = sums[starts + horizon] - sums[starts]
-    found: NDArray[np.bool_] = ~missing[starts - 1].any(axis=1)
-    found &= lost <= MOST_FILLED * horizon * len(wanted)
-    return found
+    ends: NDArray[np.bool_] = missing[starts - 1].any(axis=1)
+    return np.asarray(~ends & (lost <= MOST_FILLED * horizon * len(wanted)))
 
 
 @dataclass(frozen=True)
@@ -292,10 +294,12 @@ def window_splits(
     flat = np.concatenate([past, later])
     wanted = list(range(len(table.series)))
     seen = np.concatenate([line.values[:cut], line.values[high:]])
-    starts = np.concatenate([
-        np.arange(window, cut - horizon + 1),
-        np.arange(cut + window, len(flat) - horizon + 1),
-    ])
+    starts = np.concatenate(
+        [
+            np.arange(window, cut - horizon + 1),
+            np.arange(cut + window, len(flat) - horizon + 1),
+        ]
+    )
     all_starts = len(starts)
     starts = starts[_whole(seen, wanted, starts, horizon)]
     if not len(starts):
@@ -412,7 +416,9 @@ def _save(
 ) -> None:
     """Windows of one split; `starts` are the first steps to come."""
     for place, column in enumerate(inputs.values()):
-        windows = Windows(column.scaled(looked_at[:, place], 0), starts - column.window, column.window)
+        windows = Windows(
+            column.scaled(looked_at[:, place], 0), starts - column.window, column.window
+        )
         save_windows(folder / str(place), "values", windows)
     scaled = [target.scaled(to_come[:, place], place) for place in range(len(target.columns))]
     save_windows(folder, "target", Windows(np.stack(scaled, axis=1), starts, target.horizon))

@@ -144,7 +144,7 @@ FORECAST_BASELINES: Mapping[str, Callable[[Any, NDArray[Any], int, int], Floats]
 
 
 def window_errors(predicted: NDArray[Any], right: NDArray[Any], power: int) -> Floats:
-    """Mean error of each window over its steps and series, shape (N,); steps without value left out.
+    """Mean error of each window over its measured steps and series, shape (N,).
 
     Args:
       predicted: Shape (N, H, K).
@@ -182,7 +182,8 @@ def step_half_widths(
             if rank > len(known):
                 return None
             widths[step, place] = known[rank - 1]
-    found: list[list[float]] = [[float(f"{x:.7g}") for x in step] for step in widths.tolist()]
+    rounded = [float(f"{width:.7g}") for width in widths.ravel().tolist()]
+    found: list[list[float]] = np.array(rounded).reshape(widths.shape).tolist()
     return found
 
 

@@ -24,7 +24,7 @@ CHUNK_WINDOWS = 1024
 def stacked_windows(split: EncodedSplit, columns: Sequence[str], rows: Any) -> Floats:
     """What some windows look back at, shape (N, K, W)."""
     arrays = [split.columns[name].arrays["values"] for name in columns]
-    return np.stack([np.asarray(array[rows], np.float32) for array in arrays], axis=1)  # type: ignore[index, call-overload]
+    return np.stack([np.asarray(array[rows], np.float32) for array in arrays], axis=1)  # type: ignore[index]
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Products:
         """
         inner = np.matmul(self.gram, weights_KDH) - 2 * self.cross
         total = self.square.sum() + float((weights_KDH * inner).sum())
-        return total / (self.cross.shape[0] * self.cross.shape[2])
+        return float(total / (self.cross.shape[0] * self.cross.shape[2]))
 
 
 def window_products(
@@ -145,7 +145,7 @@ def fit_linear_forecast(job: Job) -> Fit:
                 if best is None or loss < best[0]:
                     best = (loss, weights, facts)
     assert best is not None
-    weights = best[1].astype(np.float32)
+    weights: NDArray[np.float32] = best[1].astype(np.float32)
     model = LinearForecast(columns, weights[:, :-1], weights[:, -1])
     job.step("linear forecast", 3, 3)
     outputs = model.outputs(validation)

@@ -73,18 +73,22 @@ def answer_end(
     with open_output(output) as stream:
         write = row_writer(stream, output, [first, *added, "prediction_id"])
         for place in range(target.horizon):
-            values: dict[str, Any] = {
+            steps: dict[str, Any] = {
                 f"{name}_{part}": found[name][place]
                 for name in target.columns
                 for part, found in parts.items()
             }
             moment = _moment(line, len(line) + place, dates) if dates else place + 1
-            write({first: moment, **values, "prediction_id": answer.id})
+            write({first: moment, **steps, "prediction_id": answer.id})
     step("predicting", 2, 2)
     summary.rows = summary.answered = target.horizon
     summary.notes = [
         f"the {target.horizon} steps that follow {len(line)} of "
-        + (f"{files[0].name}, the last at {_moment(line, len(line) - 1, dates)}" if dates else files[0].name)
+        + (
+            f"{files[0].name}, the last at {_moment(line, len(line) - 1, dates)}"
+            if dates
+            else files[0].name
+        )
     ]
     mended = {name: count for name, count in line.counts.items() if count}
     if mended:

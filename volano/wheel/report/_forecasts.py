@@ -92,12 +92,18 @@ def by_series(evidence: Evidence) -> Section | None:
         mse, mae = number(item.get("mse")), number(item.get("mae"))
         if mse is not None and mae is not None:
             drawn.append(
-                [data_text(item.get("name", ""), 60), Cell(figures(mse), mse), Cell(figures(mae), mae)]
+                [
+                    data_text(item.get("name", ""), 60),
+                    Cell(figures(mse), mse),
+                    Cell(figures(mae), mae),
+                ]
             )
     heads = [
         Column("Series", "name"),
         Column("mean squared error, scaled", "n"),
         Column("mean absolute error, own unit", "n"),
     ]
-    body: list[Child] = [table(heads, drawn, caption=plural(len(drawn), "series", "series"), sortable=True)]
+    body: list[Child] = [
+        table(heads, drawn, caption=plural(len(drawn), "series", "series"), sortable=True)
+    ]
     return Section("series", "Series by series", None, body)

@@ -113,7 +113,9 @@ class DeployStage:
         context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
         return summary
 
-    def _speed(self, context: Context, golden: GoldenRows | GoldenWindows, source: Path) -> dict[str, Any] | None:
+    def _speed(
+        self, context: Context, golden: GoldenRows | GoldenWindows, source: Path
+    ) -> dict[str, Any] | None:
         """The candidate and the champion, timed one after the other on the same golden rows."""
         champion = context.ingredients["question"]["champion"]
         asked = context.ingredients
@@ -132,7 +134,9 @@ class DeployStage:
             "champion": measure_speed(load(other), rows),
         }
 
-    def _verdict(self, context: Context, golden: GoldenRows | GoldenWindows, model: Model) -> dict[str, Any]:
+    def _verdict(
+        self, context: Context, golden: GoldenRows | GoldenWindows, model: Model
+    ) -> dict[str, Any]:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
@@ -256,7 +260,9 @@ def _short(value: Any) -> Any:
     return value[:500] if isinstance(value, str) else [round(float(x), 6) for x in value[-5:]]
 
 
-def _write_mistakes(path: Path, golden: GoldenRows | GoldenWindows, worst: Sequence[Mapping[str, Any]]) -> None:
+def _write_mistakes(
+    path: Path, golden: GoldenRows | GoldenWindows, worst: Sequence[Mapping[str, Any]]
+) -> None:
     """The golden rows that were answered worst, with what they are."""
     columns = {name: golden.column(name) for name in golden.inputs}
     places = golden.places

@@ -43,7 +43,7 @@ class GoldenStage:
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
         spec = setting.spec
-        columns = {"inputs": list(spec.inputs), "target": spec.target_name}
+        columns: dict[str, Any] = {"inputs": list(spec.inputs), "target": spec.target_name}
         order = ordered_table(spec)
         if order:
             # What is looked back at before the golden steps is frozen with them.
