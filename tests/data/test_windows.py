@@ -218,7 +218,7 @@ def test_columns_that_cannot_be(
 
 def test_a_table_shorter_than_its_window_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the table has 15 steps, which is too short") as caught:
-        made(tmp_path, table_lines(np.zeros((15, 2))))
+        made(tmp_path, table_lines(np.arange(30.0).reshape(15, 2)))
     assert caught.value.code == "DATA-064"
 
 

@@ -220,6 +220,8 @@ class Column(Protocol):
         same one are the same row twice. Rows of numbers and names alone are observations, and
         many of them may well agree.
       names: Whether a target of this type is one name out of few, which can be counted.
+      in_order: Need not be there: whether, as the target, its rows are steps in time, and examples
+        are windows of them.
       hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.

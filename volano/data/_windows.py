@@ -239,7 +239,7 @@ def _whole(
     missing = np.isnan(values[:, list(wanted)])
     sums = np.concatenate([[0], np.cumsum(missing.sum(axis=1))])
     lost = sums[starts + horizon] - sums[starts]
-    ends: NDArray[np.bool_] = missing[starts - 1].any(axis=1)
+    ends = np.asarray(missing[starts - 1].any(axis=1))
     return np.asarray(~ends & (lost <= MOST_FILLED * horizon * len(wanted)))
 
 

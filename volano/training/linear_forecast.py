@@ -145,8 +145,8 @@ def fit_linear_forecast(job: Job) -> Fit:
                 if best is None or loss < best[0]:
                     best = (loss, weights, facts)
     assert best is not None
-    weights: NDArray[np.float32] = best[1].astype(np.float32)
-    model = LinearForecast(columns, weights[:, :-1], weights[:, -1])
+    chosen: NDArray[np.float32] = best[1].astype(np.float32)
+    model = LinearForecast(columns, chosen[:, :-1], chosen[:, -1])
     job.step("linear forecast", 3, 3)
     outputs = model.outputs(validation)
     return Fit(model, outputs, {**best[2], "penalties": tried})
