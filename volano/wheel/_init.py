@@ -18,6 +18,7 @@ from volano.spec import (
     CleanSpec,
     CompressSpec,
     GateSpec,
+    SearchSpec,
     ServeSpec,
     SplitSpec,
     TrainSpec,
@@ -267,6 +268,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
     "split": (SplitSpec, "golden rows judge every bundle and never train one"),
     "train": (TrainSpec, "how the model is fitted"),
+    "search": (SearchSpec, "settings to try beside the good defaults"),
     "compress": (CompressSpec, "how small the bundle may become; 'compress: off' ships fp32"),
     "gate": (GateSpec, "when a candidate becomes the champion"),
     "serve": (ServeSpec, "the service"),
@@ -314,5 +316,6 @@ def _spec_text(
                 value = f"{value * 100:g}%"
             lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
         lines.append("")
+    lines.append("# budget: 5m   # time for training: more models and settings are tried until then")
     lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
     return "\n".join(lines) + "\n"
