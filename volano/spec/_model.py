@@ -223,7 +223,7 @@ class Spec(_Section):
       test: Where golden rows are, used as they are; empty when Volano is to choose them.
       inputs: Column name -> column.
       target: The one column to predict.
-      budget: Seconds that training may take: more models and settings are tried until they are over.
+      budget: Seconds that training may take: more models and settings are tried until then.
         None: the defaults, and what `search` asks for.
       store: SQL address of the store; None for SQLite in the wheel's folder.
     """

@@ -121,9 +121,7 @@ def _too_long(job: Job, deadline: float) -> str | None:
 
 
 def _search(job: Job, held: Trials, names: Sequence[str], trials: int, deadline: float) -> None:
-    able = [
-        name for name in names if held.best(name) and _table_learner(learner(name)).space(job)
-    ]
+    able = [name for name in names if held.best(name) and _table_learner(learner(name)).space(job)]
     networks = [name for name in able if name == "network"]
     rest = [name for name in able if name != "network"] or networks
     if not rest:

@@ -112,9 +112,7 @@ def _greedy(judge: Judge, values: Sequence[Floats], rows: Ints) -> Floats:
     total = np.zeros_like(some[0])
     best, kept = np.inf, taken
     for step in range(1, ROUNDS + 1):
-        losses = [
-            float(judge.losses((total + value) / step, rows).mean()) for value in some
-        ]
+        losses = [float(judge.losses((total + value) / step, rows).mean()) for value in some]
         winner = int(np.argmin(losses))
         total += some[winner]
         taken[winner] += 1
@@ -153,9 +151,7 @@ def select(
     # A row of unknown class is answered with the weights of all.
     stacked = np.stack([np.asarray(output, np.float64) for output in outputs])
     if judge.classes:
-        stacked = np.stack(
-            [_shares(one / t) for one, t in zip(stacked, temperatures, strict=True)]
-        )
+        stacked = np.stack([_shares(one / t) for one, t in zip(stacked, temperatures, strict=True)])
     expected = np.tensordot(weights, stacked, axes=1)
     for fold in range(PARTS):
         others = _greedy(judge, values, np.flatnonzero(part != fold))
@@ -167,7 +163,11 @@ def select(
 
 
 def ensemble_of(
-    names: Sequence[str], models: Sequence[Any], weights: Floats, temperatures: Sequence[float], *,
+    names: Sequence[str],
+    models: Sequence[Any],
+    weights: Floats,
+    temperatures: Sequence[float],
+    *,
     classes: bool,
 ) -> EnsembleModel:
     """The ensemble of the models that have a weight."""

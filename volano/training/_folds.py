@@ -43,7 +43,9 @@ def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
     columns = {
         name: Encoded(
             {
-                key: np.concatenate([np.asarray(split.columns[name].arrays[key]) for split in splits])
+                key: np.concatenate(
+                    [np.asarray(split.columns[name].arrays[key]) for split in splits]
+                )
                 for key in encoded.arrays
             }
         )
@@ -90,7 +92,9 @@ def cross_fit(kind: type[Learner], job: Job) -> Fit:
     train, validation = job.train, job.validation
     whole = joined([train, validation])
     folds = fold_of(whole, job.spec.seed)
-    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(NUM_FOLDS)]
+    parts = [
+        (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(NUM_FOLDS)
+    ]
 
     def fits(settings: dict[str, object]) -> list[Fit]:
         found = []

@@ -21,9 +21,13 @@ __all__ = ["BoostedLearner", "huber_width", "name_ranks", "ordering", "rounded_d
 
 Floats = NDArray[np.float32]
 
-MAX_TREES = 3000
+MAX_TREES, MAX_TREES_OF_FEW = 3000, 500
 PATIENCE = 60
 """Rounds without progress on validation rows after which no more trees are grown."""
+
+LEAST_GAIN = 1e-5
+"""What is called progress, as a share of the loss of an answer that knows nothing: where classes
+can be told apart without fail, the loss goes on falling for ever."""
 
 PRIOR_ROWS = 10.0
 """How many rows of the average target a name starts with: one row says little of its name."""
@@ -81,7 +85,7 @@ DEFAULTS: tuple[dict[str, Any], ...] = (
         "lambda_l2": 1.0,
     },
 )
-"""Settings that are good as a rule: many leaves with a part of the columns each, and small trees."""
+"""Settings that are good as a rule: large trees of a part of the columns each, and small ones."""
 
 FAST_RATE = 0.1
 """The least learning rate where rows are few, or where every class needs a tree of its own."""
@@ -139,12 +143,15 @@ class BoostedLearner:
         callbacks = [_progress(job)]
         sets = []
         curve: dict[str, Any] = {}
+        most = MAX_TREES if len(target) > 2000 else MAX_TREES_OF_FEW
         fixed = int(job.settings.get("rounds", 0))
         if usable.any() and not fixed:
             validation_matrix = tree_matrix(features, ranks, validation)
             sets = [data.create_valid(validation_matrix[usable], known[usable])]
             callbacks += [
-                lightgbm.early_stopping(PATIENCE, verbose=False),
+                lightgbm.early_stopping(
+                    PATIENCE, verbose=False, min_delta=LEAST_GAIN * _scale(target, job)
+                ),
                 lightgbm.record_evaluation(curve),
             ]
         with warnings.catch_warnings():
@@ -152,7 +159,7 @@ class BoostedLearner:
             booster = lightgbm.train(
                 settings,
                 data,
-                num_boost_round=fixed or (MAX_TREES if sets else 300),
+                num_boost_round=fixed or (most if sets else 300),
                 valid_sets=sets,
                 valid_names=["validation"] if sets else None,
                 callbacks=callbacks,
@@ -234,6 +241,14 @@ def _settings(job: Job, num_rows: int) -> dict[str, Any]:
         "num_threads": 1 if num_rows < 2000 else 0,
         "verbosity": -1,
     }
+
+
+def _scale(target: NDArray[Any], job: Job) -> float:
+    """The loss of an answer that knows nothing, more or less."""
+    if job.task != "regression":
+        return 1.0
+    squares = job.spec.loss in ("auto", "squared", "huber")
+    return float(np.var(target) if squares else np.std(target))
 
 
 def _progress(job: Job) -> Any:

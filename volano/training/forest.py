@@ -38,8 +38,9 @@ class ForestLearner:
 
     @staticmethod
     def defaults(job: Job) -> Sequence[dict[str, Any]]:
+        # Extra trees are as good as a rule, and grow in a third of the time.
         del job
-        return ({"extra": 1}, {"extra": 0})
+        return ({"extra": 1},)
 
     @staticmethod
     def space(job: Job) -> dict[str, Any]:
@@ -60,10 +61,11 @@ class ForestLearner:
         matrix, target = matrix[::every], target[::every]
         extra = bool(job.settings.get("extra", 1))
         regression = job.task == "regression"
-        num_trees = 300 if len(target) <= 5000 else 100
+        num_trees = 200 if len(target) <= 5000 else 100
         kind = getattr(
             ensemble,
-            ("ExtraTrees" if extra else "RandomForest") + ("Regressor" if regression else "Classifier"),
+            ("ExtraTrees" if extra else "RandomForest")
+            + ("Regressor" if regression else "Classifier"),
         )
         job.step("growing a forest", 0, 1)
         grown = kind(

@@ -254,7 +254,9 @@ def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Float
 def _loss(job: Job) -> Any:
     """What validation rows choose the penalty by: outputs, targets -> mean loss."""
     regression = job.task == "regression"
-    name = job.spec.loss if job.spec.loss != "auto" else "squared" if regression else "cross_entropy"
+    name = (
+        job.spec.loss if job.spec.loss != "auto" else "squared" if regression else "cross_entropy"
+    )
     target = np.asarray(job.train.target)
     unit = (float(target.astype(np.float64).std()) or 1.0) if regression else 1.0
     width = huber_width(target) / unit if name == "huber" else 1.0

@@ -98,9 +98,7 @@ class TrainStage:
         names = tuple(dict.fromkeys(spec.models))
         if spec.models == "auto":
             names = portfolio(prepared, long=long)
-        job = Job(
-            prepared, task, spec, context.root, context.scratch, context.progress.step, say
-        )
+        job = Job(prepared, task, spec, context.root, context.scratch, context.progress.step, say)
         contest = compete(
             job, names, trials=context.spec.search.trials, budget_s=context.spec.budget
         )
