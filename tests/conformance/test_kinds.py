@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +14,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from volano.columns import Encoded, Inference, _kinds, column_kinds, column_uses
@@ -25,7 +29,22 @@ from volano.tasks import task_kinds
 from volano.tasks.classification import Classification
 from volano.testing import check_column, check_pass, check_task
 
-VALUES = {
+
+def _photo(shade: int, size: int) -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", (size, 20), (shade, 0, 0)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _recording(num_samples: int) -> str:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.linspace(-0.5, 0.5, num_samples), 8000, format="WAV")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "audio": ([_recording(100), _recording(30), ""], {}),
+    "image": ([_photo(9, 20), _photo(200, 40), ""], {}),
     "text": (["good tea", "", "bad phone 😀", "a lovely chair " * 50], {"vocabulary": 300}),
     "category": (["good", "bad", "good", "很好"], {}),
 }

@@ -8,19 +8,35 @@ from volano.columns._contract import (
     Inference,
     Ragged,
     Use,
+    facts_of,
+    schema_of,
 )
-from volano.columns._kinds import column_kind, column_kinds, column_options, column_uses
+from volano.columns._kinds import (
+    column_kind,
+    column_kinds,
+    column_options,
+    column_uses,
+    media_kind,
+)
+from volano.columns._media import LARGEST_MEDIA_BYTES, CheckedMedia, MediaKind, media_bytes
 
 __all__ = [
+    "LARGEST_MEDIA_BYTES",
+    "CheckedMedia",
     "Column",
     "Encoded",
     "EncodedSplit",
     "FittedColumn",
     "Inference",
+    "MediaKind",
     "Ragged",
     "Use",
     "column_kind",
     "column_kinds",
     "column_options",
     "column_uses",
+    "facts_of",
+    "media_bytes",
+    "media_kind",
+    "schema_of",
 ]

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["Column", "Encoded", "EncodedSplit", "FittedColumn", "Inference", "Ragged", "Use"]
+__all__ = [
+    "Column",
+    "Encoded",
+    "EncodedSplit",
+    "FittedColumn",
+    "Inference",
+    "Ragged",
+    "Use",
+    "facts_of",
+    "schema_of",
+]
 
 Use = Literal["input", "target", "both"]
 
@@ -75,11 +85,13 @@ class Encoded:
       arrays: Name -> one array per row, ragged or rectangular along the first axis.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
+      lost: Rows whose value could not be read at all: training leaves them out.
     """
 
     arrays: Mapping[str, Ragged | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -142,6 +154,21 @@ class FittedColumn(Protocol):
         """Read what `save` wrote: file name -> content."""
 
 
+def schema_of(column: FittedColumn) -> dict[str, Any]:
+    """What a value is in JSON, as JSON Schema with an example: what the column's `schema` says.
+
+    A column need not have a `schema`; then its values may be anything, and have no example.
+    """
+    schema = getattr(column, "schema", None)
+    return dict(schema()) if callable(schema) else {}
+
+
+def facts_of(column: FittedColumn) -> dict[str, Any]:
+    """What else a client should know of a column: what its `facts` says; empty without one."""
+    facts = getattr(column, "facts", None)
+    return dict(facts()) if callable(facts) else {}
+
+
 class Column(Protocol):
     """A column type: what a third party implements to add one.
 
@@ -153,6 +180,7 @@ class Column(Protocol):
         same one are the same row twice. Rows of numbers and names alone are observations, and
         many of them may well agree.
       names: Whether a target of this type is one name out of few, which can be counted.
+      hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.
     """

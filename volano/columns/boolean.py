@@ -67,6 +67,10 @@ class FittedBoolean:
             )
         return None if np.isnan(number) else bool(number)
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        return {"type": ["boolean", "null"], "examples": [True]}
+
     def encode(self, values: Sequence[Any]) -> Encoded:
         """1, 0, or NaN for missing; float32, shape (num_rows, 1)."""
         known = {value: parse_boolean(value) for value in set(values)}

@@ -22,6 +22,10 @@ from volano.errors import BundleError, RequestError, nearest, shorten
 __all__ = ["CategoryColumn", "CategoryOptions", "FittedCategory"]
 
 
+SHOWN_NAMES = 20
+"""Names that a service lists of an input."""
+
+
 class CategoryOptions(BaseModel):
     """Options of a category.
 
@@ -91,6 +95,17 @@ class FittedCategory:
             )
         return value
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        example = next((name for name in self.names if name), "")
+        if self.buckets:
+            return {"type": ["string", "null"], "examples": [example]}
+        return {"enum": list(self.names), "examples": [example]}
+
+    def facts(self) -> dict[str, Any]:
+        """Some of the names, the commonest first for an input, and how many there are."""
+        return {"names": list(self.names[:SHOWN_NAMES]), "num_names": len(self.names)}
+
     def encode(self, values: Sequence[Any]) -> Encoded:
         """Codes, int64, shape (num_rows,); a target that was not trained on is -1."""
         codes = self._codes
@@ -149,6 +164,9 @@ class CategoryColumn:
     use: ClassVar[Use] = "both"
     content: ClassVar[bool] = False
     names: ClassVar[bool] = True
+    hint: ClassVar[str] = (
+        "{type: category, max_names: 1000, min_rows: 1}   # min_rows: rarer names share a code"
+    )
     Options: ClassVar[type[BaseModel]] = CategoryOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedCategory
 

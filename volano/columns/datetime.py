@@ -117,6 +117,16 @@ class FittedDatetime:
             )
         return str(value)
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        days = min(max(self.middle // _DAY, 0.0), 40_000.0)
+        example = datetime.datetime(1970, 1, 1) + datetime.timedelta(days=days)
+        return {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "examples": [f"{example.isoformat()}Z"],
+        }
+
     def encode(self, values: Sequence[Any]) -> Encoded:
         """The fitted parts, float32, shape (num_rows, len(parts)); NaN for missing moments."""
         parsed = [parse_moment(value) for value in values]

@@ -129,20 +129,36 @@ class FittedNumber:
             )
         return None if math.isnan(number) else number
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        middle = min(max(self.centre, self.low), self.high)
+        example = round(middle) if self.whole else float(f"{middle:.3g}")
+        return {"type": ["number", "null"], "examples": [example]}
+
+    def facts(self) -> dict[str, Any]:
+        """The range of the training rows."""
+        return {"low": self.low, "high": self.high, "whole": self.whole}
+
     def encode(self, values: Sequence[Any]) -> Encoded:
         """Numbers on the fitted scale, float32, shape (num_rows, 1); NaN for missing ones.
 
         Counts ``missing`` and ``unreadable`` values, and those ``outside`` the training rows.
         """
         numbers, unreadable = parse_numbers(values)
+        outside = (numbers < self.low) | (numbers > self.high)
         counts = {
             "missing": int(np.isnan(numbers).sum() - unreadable.sum()),
             "unreadable": int(unreadable.sum()),
-            "outside": int(((numbers < self.low) | (numbers > self.high)).sum()),
+            "outside": int(outside.sum()),
         }
         notes = {
             int(row): f"{self.name}: {shorten(values[row])} is no number"
             for row in np.flatnonzero(unreadable)[:1000]
+        }
+        notes |= {
+            int(row): f"{self.name}: {numbers[row]:.6g} is outside the training rows, which go "
+            f"from {self.low:.6g} to {self.high:.6g}"
+            for row in np.flatnonzero(outside)[:1000]
         }
         return Encoded({"values": self.scaled(numbers)[:, None]}, counts, notes)
 
@@ -211,6 +227,7 @@ class NumberColumn:
     use: ClassVar[Use] = "both"
     content: ClassVar[bool] = False
     names: ClassVar[bool] = False
+    hint: ClassVar[str] = "{type: number, scale: auto}   # scale: standard, robust, quantile, none"
     Options: ClassVar[type[BaseModel]] = NumberOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedNumber
 

@@ -118,6 +118,10 @@ class FittedText:
             ) from None
         return value
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        return {"type": "string", "examples": ["where is my parcel?"]}
+
     def encode(self, values: Sequence[str]) -> Encoded:
         """Texts as tokens, at most `max_tokens` of each.
 
@@ -200,6 +204,10 @@ class TextColumn:
     use: ClassVar[Use] = "input"
     content: ClassVar[bool] = True
     names: ClassVar[bool] = False
+    hint: ClassVar[str] = (
+        "{type: text, encoder: auto, max_tokens: auto}"
+        "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
+    )
     Options: ClassVar[type[BaseModel]] = TextOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedText
 

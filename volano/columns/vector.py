@@ -80,6 +80,21 @@ class FittedVector:
             )
         return found.tolist() or None
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        length = len(self.centres)
+        return {
+            "type": ["array", "null"],
+            "items": {"type": "number"},
+            "minItems": length,
+            "maxItems": length,
+            "examples": [[float(f"{centre:.3g}") for centre in self.centres]],
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Its length."""
+        return {"length": len(self.centres)}
+
     def encode(self, values: Sequence[Any]) -> Encoded:
         """Scaled values, float32, shape (num_rows, length); NaN where there is no vector."""
         length = len(self.centres)

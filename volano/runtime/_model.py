@@ -216,6 +216,23 @@ class Model:
                     raise
         return columns
 
+    def cells(self, row: Mapping[str, str | None]) -> dict[str, Any]:
+        """A row of a table as `predict` takes it; columns that are no inputs are left out.
+
+        A cell that cannot be read counts as missing where its column knows missing values, as it
+        does in training: a typo must not cost a whole table its answers.
+
+        Raises:
+          RequestError: A cell cannot be read, and its column knows no missing values.
+        """
+        found = {}
+        for name, column in self.inputs.items():
+            try:
+                found[name] = column.check(row.get(name) or "")
+            except RequestError:
+                found[name] = column.check(None)
+        return found
+
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> EncodedRows:
         """Checked columns as arrays, the same way as in training."""
         encoded = {name: column.encode(columns[name]) for name, column in self.inputs.items()}

@@ -124,7 +124,9 @@ class TrainSpec(_Section):
     """How the model is fitted."""
 
     models: tuple[str, ...] | Literal["auto"] = Field(
-        "auto", description="what to train, a list; auto goes by the columns; the best one ships"
+        "auto",
+        description="what to train, such as [linear, boosted]; auto goes by the columns; the "
+        "smallest that is as good as the best one ships",
     )
     loss: Literal["auto", "squared", "absolute", "huber", "quantile", "cross_entropy", "focal"] = (
         Field(
@@ -133,8 +135,8 @@ class TrainSpec(_Section):
             "names take cross_entropy or focal; auto: squared, cross_entropy",
         )
     )
-    quantile: float = Field(
-        0.5, gt=0, lt=1, description="which quantile the loss of that name aims at"
+    quantile: Fraction = Field(
+        0.5, gt=0, description="which quantile the loss of that name aims at"
     )
     penalty: Literal["auto", "none", "l1", "l2", "elastic"] = Field(
         "auto",

@@ -167,11 +167,13 @@ class BoostedLearner:
         rounds = booster.best_iteration if sets else booster.current_iteration()
         model = trees_of(booster.dump_model(num_iteration=rounds), features, ranks, job.num_outputs)
         losses = next(iter(curve.get("validation", {"": []}).values()))
+        every = max(1, len(losses) // 200)
         summary = {
             "settings": {key: value for key, value in settings.items() if key != "num_threads"},
             "trees": model.num_trees,
             "rounds": rounds,
-            "losses": [float(f"{loss:.6g}") for loss in losses[:: max(1, len(losses) // 200)]],
+            "losses": [float(f"{loss:.6g}") for loss in losses[::every]],
+            "losses_every": every,
         }
         return Fit(model, model.outputs(validation), summary, {"rounds": rounds})
 

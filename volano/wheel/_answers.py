@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from volano.columns import FittedColumn
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
-from volano.errors import DataError, RequestError, WheelError, nearest, shorten
+from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
 from volano.runtime import Model, Prediction
 
@@ -126,10 +125,7 @@ def _answer_batch(
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
-    wanted = [
-        {name: _cell(column, row.values.get(name)) for name, column in model.inputs.items()}
-        for row in whole
-    ]
+    wanted = [model.cells(row.values) for row in whole]
     answers = iter(predict(wanted) if wanted else [])
     for row in batch:
         summary.rows += 1
@@ -143,16 +139,6 @@ def _answer_batch(
         values: dict[str, Any] = {name: row.values.get(name) for name in columns}
         values |= {name: getattr(answer, key) for name, key in added.items()}
         write(values)
-
-
-def _cell(column: FittedColumn, value: str | None) -> Any:
-    """A cell as the column takes it. One that cannot be read counts as missing where the column
-    knows missing values, as it does in training: a typo must not cost a whole table its answers.
-    """
-    try:
-        return column.check(value or "")
-    except RequestError:
-        return column.check(None)
 
 
 def _batched(rows: Iterator[Row | BrokenRow]) -> Iterator[list[Row | BrokenRow]]:

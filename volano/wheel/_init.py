@@ -8,22 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel
-
 from volano.columns import column_kind, column_uses
 from volano.data import check_labels, is_missing, resolve, sample
 from volano.errors import DataError, WheelError, nearest, shorten
-from volano.spec import (
-    CleanSpec,
-    CompressSpec,
-    GateSpec,
-    SearchSpec,
-    ServeSpec,
-    SplitSpec,
-    TrainSpec,
-    is_reserved,
-)
+from volano.spec import is_reserved
+from volano.wheel._new_spec import spec_text
 from volano.wheel._wheel import SPEC_FILE
 
 __all__ = ["InitResult", "init_wheel"]
@@ -33,11 +22,25 @@ SAMPLE_ROWS = 5000
 FIX = "give the command the right path"
 
 TARGET_NAMES = frozenset(
-    {"answer", "category", "class", "intent", "label", "labels", "sentiment", "target", "topic"}
+    {
+        "answer",
+        "category",
+        "class",
+        "intent",
+        "label",
+        "labels",
+        "sentiment",
+        "target",
+        "topic",
+        "y",
+    }
 )
 """What people call the column to predict."""
 
 LEAST_TARGET_SCORE = 0.5
+
+MOST_CANDIDATES = 10
+"""Columns that are listed when none looks like the target."""
 
 LEAST_SCORE = 0.2
 """Below this a column is like none of the types, and is left out as an input."""
@@ -107,7 +110,7 @@ def init_wheel(
     target, target_kind, target_reason = _target(values, target)
     inputs, reasons = _inputs(values, target)
     root.mkdir(parents=True, exist_ok=True)
-    spec = _spec_text(
+    spec = spec_text(
         name or _name(data[0]),
         [_from_root(address, here, root) for address in data],
         [_from_root(address, here, root) for address in test],
@@ -171,30 +174,41 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
                 fix=f"rename the column {target!r} in the data",
             )
         return target, *_target_kind(values[target])[1:]
-    # Only names are guessed as a target: any number of a table may be what is to be predicted.
+    for name in reversed(list(values)):
+        # A name that says so; nobody calls an input "target".
+        if name.lower() in TARGET_NAMES and not is_reserved(name):
+            score, found, reason = _target_kind(values[name])
+            if score >= LEAST_TARGET_SCORE:
+                return name, found, f"{reason}; by its name, --target says otherwise"
+    # Of the others only names are guessed: any number of a table may be what is to be predicted.
     kind = column_kind("category")
     scores = {
         name: kind.infer(column, "target")
         for name, column in values.items()
         if not is_reserved(name) and _target_kind(column)[1] == "category"
     }
-    # Labels usually come last, so of equals the last one wins; a column called "label" before all.
-    best = max(
-        reversed(list(scores)),
-        key=lambda name: (
-            scores[name].score >= LEAST_TARGET_SCORE and name.lower() in TARGET_NAMES,
-            scores[name].score,
-        ),
-        default=None,
-    )
+    # Labels usually come last, so of equals the last one wins.
+    best = max(reversed(list(scores)), key=lambda name: scores[name].score, default=None)
     if best is None or scores[best].score < LEAST_TARGET_SCORE:
         raise DataError(
             511,
-            "no column looks like names to predict",
-            expected="a column with few different values",
+            "no column looks like the one to predict",
+            expected="a column with few different values, or the name of the column: "
+            + _candidates(values),
             fix="volano init DATA --target " + (list(values)[-1] if values else "COLUMN"),
         )
     return best, "category", f"{scores[best].reason}; a guess, --target says otherwise"
+
+
+def _candidates(values: dict[str, list[str | None]]) -> str:
+    """Columns that could be the target, with the type that they would have, the last first."""
+    found = []
+    for name in reversed(list(values)):
+        score, kind, reason = _target_kind(values[name])
+        if score >= LEAST_SCORE and not is_reserved(name):
+            found.append(f"{_short(name)} ({kind}: {reason})")
+    more = f", and {len(found) - MOST_CANDIDATES} more" if len(found) > MOST_CANDIDATES else ""
+    return "; ".join(found[:MOST_CANDIDATES]) + more if found else "there is none that could be"
 
 
 def _inputs(
@@ -247,77 +261,3 @@ def _from_root(address: str, here: Path, root: Path) -> str:
         return full.relative_to(root.absolute()).as_posix()
     except ValueError:
         return str(full)
-
-
-def _quoted(text: str) -> str:
-    """A name as YAML: plain where that is safe, which `yes`, `null` and `on` are not."""
-    plain = re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text
-    if plain and yaml.safe_load(text) == text:
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
-
-
-def _addresses(addresses: Sequence[str]) -> str:
-    if len(addresses) == 1:
-        return _quoted(addresses[0])
-    return "[" + ", ".join(_quoted(address) for address in addresses) + "]"
-
-
-_SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
-    "split": (SplitSpec, "golden rows judge every bundle and never train one"),
-    "train": (TrainSpec, "how the model is fitted"),
-    "search": (SearchSpec, "settings to try beside the good defaults"),
-    "compress": (CompressSpec, "how small the bundle may become; 'compress: off' ships fp32"),
-    "gate": (GateSpec, "when a candidate becomes the champion"),
-    "serve": (ServeSpec, "the service"),
-}
-
-
-def _spec_text(
-    name: str,
-    data: Sequence[str],
-    test: Sequence[str],
-    inputs: dict[str, str],
-    target: str,
-    target_kind: str,
-) -> str:
-    lines = [
-        "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
-        "# Lines that start with '#' show the defaults; remove the '#' to change one.",
-        "",
-        f"name: {_quoted(name)}",
-        f"data: {_addresses(data)}",
-        f"test: {_addresses(test)}"
-        if test
-        else "# test: golden.csv      # rows to judge on, "
-        "used as they are; without it some are set aside",
-        "",
-        "inputs:",
-    ]
-    for column, kind in inputs.items():
-        lines.append(f"  {_quoted(column)}: {kind}")
-        if kind == "text":
-            lines.append(
-                f"  # {_quoted(column)}: {{type: text, encoder: auto, max_tokens: auto}}"
-                "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
-            )
-    lines += ["target:", f"  {_quoted(target)}: {target_kind}", ""]
-    for section, (model, comment) in _SECTIONS.items():
-        if section == "split" and test:
-            continue
-        lines.append(f"# {section}:   # {comment}")
-        for field, info in model.model_fields.items():
-            value = info.default
-            if isinstance(value, tuple):
-                value = "[" + ", ".join(value) + "]"
-            elif isinstance(value, float) and 0 < value < 1 and field != "learning_rate":
-                value = f"{value * 100:g}%"
-            lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
-        lines.append("")
-    lines.append(
-        "# budget: 5m   # time for training: more models and settings are tried until then"
-    )
-    lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
-    return "\n".join(lines) + "\n"

@@ -51,8 +51,9 @@ class Turn:
     unchanged: bool = False
 
     def __repr__(self) -> str:
-        accuracy = self.metrics.get("accuracy")
-        quality = f" accuracy={accuracy['value']:.3f}" if accuracy else ""
+        name = self.record.get("headline") or "accuracy"
+        found = self.metrics.get(name)
+        quality = f" {name}={found['value']:.4g}" if found else ""
         unchanged = " unchanged" if self.unchanged else ""
         return f"<volano.Turn {self.number} {self.verdict}{quality}{unchanged}: {self.bundle}>"
 
@@ -369,10 +370,12 @@ class Wheel:
 
         Returns:
           ``data``; ``cleaning``, for each kind of finding its count, action and first rows;
-          ``labels`` with their rows; ``like_labels``, which may be one class.
+          ``labels`` with their rows; ``like_labels``, which may be one class; ``target``, which for
+          numbers has their range; ``columns``, what could not be read of each input.
         """
         from volano.data import GoldenRows, Snapshot, clean, like_labels
         from volano.wheel import stages
+        from volano.wheel._checked import columns_checked, target_checked
 
         with self.store.turning():
             runs: dict[str, Run] = {}
@@ -391,6 +394,8 @@ class Wheel:
             "cleaning": selection.as_dict(),
             "labels": labels,
             "like_labels": [found.as_dict() for found in like_labels(labels)],
+            "target": target_checked(self.spec, snapshot, selection.rows),
+            "columns": columns_checked(self.spec, snapshot, selection.rows),
         }
 
     # History -----------------------------------------------------------------------------------

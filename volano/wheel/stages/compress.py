@@ -82,7 +82,9 @@ class CompressStage:
         if candidates[0].scores is not None and len(candidates[0].scores):
             scale = making.judge.loss_scale(metric, candidates[0].scores)
         for candidate in candidates:
-            if candidate.scores is not None:
+            if candidate.scores is not None and len(candidate.scores):
+                # For people: in parts of the first one's error a score says little.
+                candidate.facts["mean_score"] = float(candidate.scores.mean())
                 candidate.scores = candidate.scores / scale
         chosen, table = choose(candidates, settings.margin if settings else 0.0)
         for row in table:

@@ -81,7 +81,11 @@ def _feedback(context: Context) -> Iterator[FeedbackRow]:
         # Feedback that was given under an earlier spec may lack a column of today's.
         if all(name in item["inputs"] for name in inputs):
             yield FeedbackRow(
-                {name: str(item["inputs"][name]) for name in inputs},
+                # A number that was not given came as null, which is an empty cell of a table.
+                {
+                    name: "" if (found := item["inputs"][name]) is None else str(found)
+                    for name in inputs
+                },
                 str(item["value"]),
                 item["prediction_id"] or "",
             )
