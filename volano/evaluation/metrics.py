@@ -147,8 +147,8 @@ def classification_report(
       The report; metrics ``accuracy``, ``f1_macro``, ``precision_macro``, ``recall_macro``,
       ``precision_micro``, ``recall_micro``, ``f1_micro``, ``log_loss`` (nats, probabilities
       floored at 1e-7) and ``calibration_error``; of two classes that both occur also ``roc_auc``
-      and ``average_precision``, the mean over both; of more than 3 or 5 classes ``top_3`` and ``top_5``,
-      the share of rows whose label is among the most probable 3 or 5.
+      and ``average_precision``, the mean over both; of more than 3 or 5 classes ``top_3`` and
+      ``top_5``, the share of rows whose label is among the most probable 3 or 5.
     Raises:
       DataError: Shapes that do not fit, no rows, numbers that are not probabilities, a label out
         of range, fewer than 100 resamples.

@@ -94,9 +94,9 @@ def ranking_metrics(
       rng: Draws the resamples.
       num_resamples: How many.
     Returns:
-      Name -> value and resamples, of proportions none: ``roc_auc`` and
-      ``average_precision``, the mean over both classes, where there are two and both occur; ``top_3`` and ``top_5`` accuracy where
-      there are more classes than that.
+      Name -> value and resamples, of proportions none: ``roc_auc`` and ``average_precision``, the
+      mean over both classes, where there are two and both occur; ``top_3`` and ``top_5`` accuracy
+      where there are more classes than that.
     """
     num_rows, num_classes = probabilities_NC.shape
     found: dict[str, tuple[float, Floats]] = {}

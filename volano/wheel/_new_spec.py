@@ -103,6 +103,8 @@ def spec_text(
                 value = f"{value * 100:g}%"
             lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
         lines.append("")
-    lines.append("# budget: 5m   # time for training: more models and settings are tried until then")
+    lines.append(
+        "# budget: 5m   # time for training: more models and settings are tried until then"
+    )
     lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
     return "\n".join(lines) + "\n"
