@@ -99,7 +99,6 @@ def write_trees(writer: GraphWriter, model: TreesModel, values: dict[str, str]) 
         [matrix],
         domain=TREE_DOMAIN,
         aggregate_function="SUM",
-        base_values=[float(value) for value in model.base],
         n_targets=len(model.base),
         nodes_treeids=model.tree.tolist(),
         nodes_nodeids=within.tolist(),
@@ -115,6 +114,10 @@ def write_trees(writer: GraphWriter, model: TreesModel, values: dict[str, str]) 
         target_weights=[float(value) for value in model.value],
         post_transform="NONE",
     )
+    if model.base.any():
+        # Not the operator's own base_values: ONNX Runtime forgets them for an output that no leaf of
+        # a row adds to.
+        sums = writer.node("Add", [sums, writer.weight(model.base)])
     return writer.node("Log", [sums]) if model.shares else sums
 
 
@@ -131,8 +134,8 @@ def write_network(writer: GraphWriter, network: Network, values: dict[str, str])
         absent = writer.node("IsNaN", [numbers])
         zero = writer.weight(np.zeros((), np.float32))
         filled = writer.node("Where", [absent, zero, numbers])
-        ends = [writer.weight(np.float32(end)) for end in (-LARGEST_NUMBER, LARGEST_NUMBER)]
-        filled = writer.node("Clip", [filled, *ends])
+        for operator, end in (("Max", -LARGEST_NUMBER), ("Min", LARGEST_NUMBER)):
+            filled = writer.node(operator, [filled, writer.weight(np.array(end, np.float32))])
         parts += [filled, writer.cast(absent, np.float32)]
         if table.waves:
             parts.append(_write_waves(writer, filled, weights))
@@ -175,13 +178,13 @@ def write_ensemble(writer: GraphWriter, model: EnsembleModel, values: dict[str, 
     for member in model.members:
         found = write_table_model(writer, member.model, values)
         if model.classes:
-            divisor = writer.weight(np.float32(member.temperature))
+            divisor = writer.weight(np.array(member.temperature, np.float32))
             found = writer.node("Softmax", [writer.node("Div", [found, divisor])], axis=1)
-        found = writer.node("Mul", [found, writer.weight(np.float32(member.weight))])
+        found = writer.node("Mul", [found, writer.weight(np.array(member.weight, np.float32))])
         total = found if total is None else writer.node("Add", [total, found])
     assert total is not None
     if model.classes:
-        least = writer.weight(np.float32(LEAST_SHARE))
+        least = writer.weight(np.array(LEAST_SHARE, np.float32))
         total = writer.node("Log", [writer.node("Max", [total, least])])
     return total
 

@@ -26,12 +26,15 @@ Floats = NDArray[np.float64]
 Smooth = Callable[[Floats, NDArray[Any]], tuple[Floats, Floats]]
 """Outputs (N, K) and targets (N,) -> the loss of each row (N,), its gradient by the outputs."""
 
-MAX_EPOCHS = 300
-TOLERANCE = 1e-11
+MAX_EPOCHS = 200
+TOLERANCE = 1e-9
 """Largest change of a weight in an epoch, as a share of the largest weight, that ends the descent:
-a step of the order of 1e-11 leaves an error far below the 1e-7 that float32 can hold."""
+far below the 1e-7 that the float32 of a bundle can hold."""
 
-MAX_BATCHES = 64
+LEAST_GAIN = 1e-12
+"""Share of the loss by which an epoch must make it less, or the descent ends."""
+
+MAX_BATCHES = 32
 """Of an epoch: more and smaller steps cost more in calls than they gain."""
 
 DENSE_ELEMENTS = 20_000_000
@@ -173,7 +176,9 @@ def descend(
             if rate * bend < 1e-6:
                 break
             continue
-        best = min(best, found)
+        gain, best = best - found, min(best, found)
+        if 0 <= gain < LEAST_GAIN * abs(best):
+            break
         if np.abs(w - snapshot).max() <= TOLERANCE * max(1e-12, float(np.abs(w).max())):
             break
     return w

@@ -82,10 +82,10 @@ class Judge:
             return self._log_loss(values, rows)
         error = values[:, 0] - self._targets[rows]
         if self._spec.loss == "absolute":
-            return np.abs(error)
+            return np.asarray(np.abs(error), np.float64)
         if self._spec.loss == "quantile":
             level = self._spec.quantile
-            return np.maximum(-level * error, (1 - level) * error)
+            return np.asarray(np.maximum(-level * error, (1 - level) * error), np.float64)
         return np.asarray(error**2, np.float64)
 
     def loss(self, outputs: NDArray[Any]) -> float:

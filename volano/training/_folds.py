@@ -99,9 +99,10 @@ def cross_fit(kind: type[Learner], job: Job) -> Fit:
     def fits(settings: dict[str, object]) -> list[Fit]:
         found = []
         for place, (mine, held) in enumerate(parts):
-            job.step("cross-fitting", place, NUM_FOLDS)
             rows = (taken(whole, mine), taken(whole, held))
-            found.append(kind.fit(replace(job, rows=rows, settings=settings)))
+            quiet = replace(job, rows=rows, settings=settings, step=lambda *told: None)
+            found.append(kind.fit(quiet))
+            job.step("cross-fitting", place + 1, NUM_FOLDS)
         return found
 
     found = fits(dict(job.settings))

@@ -166,7 +166,11 @@ class Trials:
                 if asked.should_prune():
                     raise Pruned
 
-        job = replace(self._job, settings=settings, watch=watch, scratch=scratch)
+        def step(label: str, done: float, total: float) -> None:
+            # Each trial by its number: a new one begins at nothing again.
+            self._job.step(f"trial {number}, {model}: {label}", done, total)
+
+        job = replace(self._job, settings=settings, watch=watch, scratch=scratch, step=step)
         started = time.perf_counter()
         state, loss, error = "complete", None, None
         try:

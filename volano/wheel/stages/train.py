@@ -109,7 +109,7 @@ class TrainStage:
             for row in contest.rows
         ]
         # The first is the best; equals stay in the order in which they were trained.
-        order = sorted(fits, key=lambda name: math.inf if loss[name] is None else loss[name])
+        order = sorted(fits, key=lambda name: _place(loss[name]))
         for name in order:
             folder, fit = context.out / "models" / name, fits[name]
             save_model(fit.model, folder)
@@ -193,6 +193,10 @@ def _loss(prepared: Prepared, task: str, fit: Fit) -> float | None:
         judge.calibrate(outputs, targets), prepared.target
     )
     return float(-judge.scores(judge.selection, state, outputs, targets).mean())
+
+
+def _place(loss: float | None) -> float:
+    return math.inf if loss is None else loss
 
 
 def _shown(loss: float | None) -> str:
