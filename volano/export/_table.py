@@ -115,8 +115,8 @@ def write_trees(writer: GraphWriter, model: TreesModel, values: dict[str, str]) 
         post_transform="NONE",
     )
     if model.base.any():
-        # Not the operator's own base_values: ONNX Runtime forgets them for an output that no leaf of
-        # a row adds to.
+        # Not the operator's own base_values: ONNX Runtime forgets them for an output that none of
+        # a row's leaves adds to.
         sums = writer.node("Add", [sums, writer.weight(model.base)])
     return writer.node("Log", [sums]) if model.shares else sums
 

@@ -31,7 +31,7 @@ TOLERANCE = 1e-9
 """Largest change of a weight in an epoch, as a share of the largest weight, that ends the descent:
 far below the 1e-7 that the float32 of a bundle can hold."""
 
-LEAST_GAIN = 1e-12
+LEAST_GAIN = 1e-15
 """Share of the loss by which an epoch must make it less, or the descent ends."""
 
 MAX_BATCHES = 32

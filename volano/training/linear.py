@@ -121,9 +121,12 @@ class LinearLearner:
         train, validation = job.train, job.validation
         target = np.asarray(train.target)
         way = _way(job)
-        rows = slice(None)
+        rows = np.arange(len(target))
         if way != "ridge" and len(target) > MAX_ROWS:
-            rows = slice(None, None, -(-len(target) // MAX_ROWS))
+            rows = rows[:: -(-len(target) // MAX_ROWS)]
+            if job.task == "classification":
+                # The first row of each class is in, or a rare class would be lost as a whole.
+                rows = np.union1d(rows, np.unique(target, return_index=True)[1])
         train_ND = design(features, *table_arrays(features, train, rows))
         target = target[rows]
         weights = job.row_weights(train)
