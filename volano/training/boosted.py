@@ -343,7 +343,7 @@ def trees_of(
 def rounded_down(threshold: Any) -> NDArray[np.float32]:
     """The largest float32 that is not above: then `x <= threshold` is the same for float32 x."""
     # LightGBM writes 1e300 for "everything goes left".
-    wanted = np.clip(np.asarray(threshold, np.float64), -3e38, 3e38)
-    rounded = wanted.astype(np.float32)
+    wanted = np.asarray(threshold, np.float64)
+    rounded = np.clip(wanted, -3e38, 3e38).astype(np.float32)
     below = np.nextafter(rounded, np.float32(-np.inf))
     return np.asarray(np.where(rounded.astype(np.float64) > wanted, below, rounded), np.float32)
