@@ -30,10 +30,11 @@ from results import write_result
 DATA = Path(os.environ.get("VOLANO_DATA", "."))
 HOUSES = DATA / "california_housing" / "housing.csv"
 ADULT = DATA / "adult"
-ADULT_COLUMNS = """
-    age workclass fnlwgt education education_num marital_status occupation relationship race sex
-    capital_gain capital_loss hours_per_week native_country income
-""".split()
+ADULT_COLUMNS = (
+    *("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation"),
+    *("relationship", "race", "sex", "capital_gain", "capital_loss", "hours_per_week"),
+    *("native_country", "income"),
+)
 
 Rows = list[list[Any]]
 

@@ -10,6 +10,7 @@ import onnx
 
 from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
+from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
 from volano.export._table import is_plain_table, write_table_inputs, write_table_model
 from volano.models import table_features
@@ -27,6 +28,9 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
       model: A network in evaluation mode, or a model of tables.
       inputs: The fitted input columns.
     """
+    if model.family in _GRAPHS:
+        made: onnx.ModelProto = _GRAPHS[model.family](model)
+        return made
     if is_plain_table(model):
         writer = GraphWriter()
         values = write_table_inputs(writer, table_features(inputs))
@@ -71,3 +75,6 @@ def _bert_graph(network: Network) -> onnx.ModelProto:
         outputs = writer.node("Mul", [outputs, writer.weight(scale)])
         outputs = writer.node("Add", [outputs, writer.weight(shift)])
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
+
+
+_GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

@@ -10,6 +10,7 @@ from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
 from volano.models._table import TableFeature, is_table, table_arrays, table_features
 from volano.models.ensemble import EnsembleModel, Member
+from volano.models.forecast import LinearForecast, stacked_windows
 from volano.models.linear import LinearModel
 from volano.models.trees import TreesModel, tree_matrix
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EnsembleModel",
+    "LinearForecast",
     "LinearModel",
     "Member",
     "Network",
@@ -37,6 +39,7 @@ __all__ = [
     "locate",
     "save_model",
     "save_weights",
+    "stacked_windows",
     "table_arrays",
     "table_features",
     "tree_matrix",

@@ -21,6 +21,9 @@ from volano.training._search import Trial, Trials
 
 __all__ = ["Contest", "compete"]
 
+TASKS = ("classification", "regression")
+"""Tasks whose rows are judged one by one, so that models of tables can be searched and mixed."""
+
 PATIENT_TRIALS = 1000
 """Trials within a budget at the most."""
 
@@ -61,7 +64,7 @@ def compete(
       TrainError: The only model cannot be trained (TRAIN-002), or none can (003).
     """
     contest = Contest()
-    table = all(map(is_table, job.prepared.inputs.values()))
+    table = all(map(is_table, job.prepared.inputs.values())) and job.task in TASKS
     searching = trials > 0 or budget_s is not None
     others = _Others(job, contest, names)
     if not table:

@@ -17,6 +17,7 @@ from volano.columns import EncodedSplit
 from volano.data import Prepared
 from volano.models import is_table
 from volano.spec import TrainSpec
+from volano.tasks import task_for_target
 
 __all__ = [
     "Fit",
@@ -199,6 +200,8 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
       prepared: The rows.
       long: Whether the spec gives a budget or asks for a search.
     """
+    if task_for_target(prepared.target.kind).kind == "forecasting":
+        return ("linear",)
     if not all(map(is_table, prepared.inputs.values())):
         return ("network",)
     if long:
