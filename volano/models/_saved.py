@@ -33,6 +33,10 @@ def load_model(folder: Path, inputs: Mapping[str, FittedColumn]) -> Any:
         from volano.models._network import load_weights
 
         return load_weights(folder)
+    if family == "ensemble":
+        from volano.models.ensemble import EnsembleModel
+
+        return EnsembleModel.load(folder, inputs, load_model)
     if family == LinearForecast.family:
         return LinearForecast.load(folder)
     kinds: dict[str, Any] = {"linear": LinearModel, "trees": TreesModel}

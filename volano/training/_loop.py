@@ -143,7 +143,7 @@ def fit(
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
-    use_cores()
+    use_cores(None if network.columns else 1)
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
     aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
@@ -461,5 +461,5 @@ def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
-    use_cores()
+    use_cores(None if network.columns else 1)
     return np.asarray(_outputs(network, _Feed(inputs, split, {})).numpy())

@@ -9,7 +9,15 @@ import yaml
 from pydantic import BaseModel
 
 from volano.columns import column_kind, column_uses
-from volano.spec import CleanSpec, CompressSpec, GateSpec, ServeSpec, SplitSpec, TrainSpec
+from volano.spec import (
+    CleanSpec,
+    CompressSpec,
+    GateSpec,
+    SearchSpec,
+    ServeSpec,
+    SplitSpec,
+    TrainSpec,
+)
 from volano.tasks import task_for_target
 
 __all__ = ["quoted", "spec_text"]
@@ -34,6 +42,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
     "split": (SplitSpec, "golden rows judge every bundle and never train one"),
     "train": (TrainSpec, "how the model is fitted"),
+    "search": (SearchSpec, "settings to try beside the good defaults"),
     "compress": (CompressSpec, "how small the bundle may become; 'compress: off' ships fp32"),
     "gate": (GateSpec, "when a candidate becomes the champion"),
     "serve": (ServeSpec, "the service"),
@@ -94,5 +103,8 @@ def spec_text(
                 value = f"{value * 100:g}%"
             lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
         lines.append("")
+    lines.append(
+        "# budget: 5m   # time for training: more models and settings are tried until then"
+    )
     lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ from volano.store import Run
 from volano.tasks import task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages import golden as golden_stage
-from volano.wheel.stages.train import OUTPUTS
+from volano.wheel.stages.train import evidence
 
 __all__ = ["EvaluateStage"]
 
@@ -46,12 +46,13 @@ class EvaluateStage:
         states = {}
         report: dict[str, Any] = {}
         for name in trained["order"]:
-            outputs = np.load(context.parent("train") / "models" / name / OUTPUTS)
-            states[name] = judge.calibrate(outputs, targets)
-            np.save(out / f"parity_{name}.npy", outputs[:PARITY_ROWS])
+            found = evidence(context.parent("train") / "models" / name, prepared)
+            states[name] = judge.calibrate(found.outputs, found.targets)
+            np.save(out / f"parity_{name}.npy", found.answers[:PARITY_ROWS])
             if name == trained["best"] and len(targets):
                 task = kind.from_dict(states[name], prepared.target)
                 values = prepared.values("validation", Snapshot.open(context.parent("data")))
+                outputs = found.outputs[len(found.outputs) - len(targets) :]
                 report = judge.report(task, outputs, values, prepared.target)
                 shown = judge.show(judge.headline, report["metrics"][judge.headline])
                 say(f"    validation {judge.headline} {shown}")
