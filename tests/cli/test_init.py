@@ -63,7 +63,7 @@ def test_the_defaults_in_comments_are_the_defaults(
     assert _load(path) == plain
     fields = [
         field
-        for section in ("clean", "split", "train", "compress", "gate", "serve")
+        for section in ("clean", "split", "train", "search", "compress", "gate", "serve")
         for field in type(getattr(plain, section)).model_fields
     ]
     assert num_keys == len(fields)

@@ -105,8 +105,9 @@ def test_trees_by_hand() -> None:
         left=np.array([1, 0, 3, 0, 0]),
         right=np.array([2, 0, 4, 0, 0]),
         missing_left=np.array([True, False, False, False, False]),
-        output=np.zeros(5, np.int64),
-        value=np.float32([0, 5, 0, 7, 9]),
+        leaf=np.array([1, 3, 4]),
+        output=np.zeros(3, np.int64),
+        value=np.float32([5, 7, 9]),
     )
     assert model.outputs(split)[:, 0].tolist() == [15, 15, 17, 19, 19]
     found = run(graph_of(model, columns), feed_of(columns, split, list(range(5))))

@@ -21,7 +21,7 @@ from volano.models import (
     table_features,
     tree_matrix,
 )
-from volano.training.boosted import BoostedLearner, _rounded_down, name_ranks, trees_of
+from volano.training.boosted import BoostedLearner, name_ranks, rounded_down, trees_of
 
 
 def grown(
@@ -126,7 +126,7 @@ def test_values_at_a_threshold_go_the_same_way() -> None:
 
 @pytest.mark.parametrize("threshold", [0.1, -0.1, 1e300, -1e300, 1e-35, 0.0, 3.5, 1 / 3])
 def test_a_threshold_in_float32_parts_the_same_numbers(threshold: float) -> None:
-    rounded = np.float32(_rounded_down(threshold))
+    rounded = np.float32(rounded_down(threshold))
     around = np.float32(np.clip(threshold, -3e38, 3e38))
     for value in (around, np.nextafter(around, np.float32(9e9)), np.nextafter(around, -around)):
         assert (value <= rounded) == (float(value) <= threshold)

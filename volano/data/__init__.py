@@ -11,6 +11,14 @@ from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
 from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
+from volano.data._timeline import Step, Timeline, regular_dates, time_line, time_step
+from volano.data._windows import (
+    GoldenWindows,
+    OrderedTable,
+    WindowSplits,
+    open_golden,
+    window_splits,
+)
 
 __all__ = [
     "BrokenRow",
@@ -18,7 +26,9 @@ __all__ = [
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "GoldenWindows",
     "LikeLabels",
+    "OrderedTable",
     "Prepared",
     "ReadReport",
     "Row",
@@ -27,7 +37,10 @@ __all__ = [
     "Snapshot",
     "SnapshotSummary",
     "SourceFile",
+    "Step",
     "TestSummary",
+    "Timeline",
+    "WindowSplits",
     "check_labels",
     "choose_golden",
     "clean",
@@ -36,13 +49,18 @@ __all__ = [
     "golden_from_test",
     "is_missing",
     "like_labels",
+    "open_golden",
     "places_by_file",
     "read_rows",
+    "regular_dates",
     "resolve",
     "sample",
     "save_columns",
     "split_snapshot",
     "split_validation",
     "take_snapshot",
+    "time_line",
+    "time_step",
+    "window_splits",
     "write_rows",
 ]

@@ -30,7 +30,9 @@ __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 _WRITE_ROWS = 8192
 
 
-def _schema(inputs: Sequence[str], target: str, held_out: bool) -> Any:
+def _schema(
+    inputs: Sequence[str], target: str, held_out: bool, order: Mapping[str, Any] | None = None
+) -> Any:
     import pyarrow
 
     return pyarrow.schema(
@@ -45,6 +47,7 @@ def _schema(inputs: Sequence[str], target: str, held_out: bool) -> Any:
             "inputs": json.dumps(list(inputs)),
             "target": target,
             "held_out": json.dumps(held_out),
+            **({"order": json.dumps(dict(order))} if order is not None else {}),
         },
     )
 
@@ -53,7 +56,14 @@ def _hash_columns(exact: Hashes, folded: Hashes) -> list[list[bytes]]:
     return [[pair.tobytes() for pair in hashes] for hashes in (exact, folded)]
 
 
-def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bool = True) -> None:
+def write_rows(
+    snapshot: Snapshot,
+    rows: RowIndices,
+    path: Path,
+    *,
+    held_out: bool = True,
+    order: Mapping[str, Any] | None = None,
+) -> None:
     """Freeze rows of a snapshot into a file that stands alone.
 
     Args:
@@ -61,6 +71,7 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
       rows: Indices, written in this order.
       path: The file; an existing one is replaced at the end, or not at all.
       held_out: Whether the rows also come with the training data and must be left out of it.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: The disk is full or not writable (DATA-013).
     """
@@ -75,7 +86,7 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
             hashes = _hash_columns(exact_hashes(keys), folded_hashes(keys))
             yield [*columns, snapshot.places(part), *hashes]
 
-    _write(path, _schema(snapshot.inputs, snapshot.target, held_out), batches())
+    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, order), batches())
 
 
 def _write(path: Path, schema: Any, batches: Iterator[list[Sequence[Any]]]) -> None:
@@ -132,6 +143,7 @@ def golden_from_test(
     target: str,
     out: Path,
     kinds: Mapping[str, str] | None = None,
+    order: Mapping[str, Any] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
 
@@ -141,6 +153,7 @@ def golden_from_test(
       target: Column to predict.
       out: The file to write, ``golden.arrow``.
       kinds: Column -> type, for all but texts and a target of names.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
     """
@@ -178,7 +191,7 @@ def golden_from_test(
         if not summary.num_rows:
             raise no_rows(files, report, summary.empty)
 
-    _write(out, _schema(inputs, target, held_out=False), batches())
+    _write(out, _schema(inputs, target, False, order), batches())
     summary.broken = report.num_broken
     summary.notes = report.notes
     return summary
@@ -193,6 +206,9 @@ class GoldenRows:
       inputs: Names of the inputs.
       target: Name of the target.
       held_out: Whether they were taken from the training data (and not from a test table).
+      order: Of rows in time order: ``date``, the column of moments or None; ``context``, how many
+        of the first rows are there to look back at only; ``span``, first and last moment of the
+        others, None of a test table. None for rows without order.
       exact: Hashes of the inputs, shape (num_rows, 2), uint64.
       folded: Hashes of the inputs without case, space and punctuation, the same shape.
     """
@@ -204,6 +220,7 @@ class GoldenRows:
             self.inputs: tuple[str, ...] = tuple(json.loads(metadata["inputs"]))
             self.target = metadata["target"]
             self.held_out: bool = json.loads(metadata["held_out"])
+            self.order: dict[str, Any] | None = json.loads(metadata.get("order", "null"))
             self.num_rows = self._rows.num_rows
             self.exact, self.folded = (self._hashes(name) for name in ("exact", "folded"))
         except (KeyError, ValueError) as error:

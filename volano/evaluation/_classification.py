@@ -114,7 +114,8 @@ class ClassificationEvaluator:
 
     @staticmethod
     def show(name: str, estimate: Mapping[str, float]) -> str:
-        form = ".4f" if name in ("log_loss", "calibration_error") else ".1%"
+        fine = ("log_loss", "calibration_error", "roc_auc", "average_precision")
+        form = ".4f" if name in fine else ".1%"
         return f"{estimate['value']:{form}} ({estimate['low']:{form}} to {estimate['high']:{form}})"
 
 

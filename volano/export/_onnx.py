@@ -10,8 +10,10 @@ import onnx
 
 from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
+from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
-from volano.export._table import write_linear, write_table_inputs, write_trees
+from volano.export._table import is_plain_table, write_table_inputs, write_table_model
+from volano.models import table_features
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -26,10 +28,13 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
       model: A network in evaluation mode, or a model of tables.
       inputs: The fitted input columns.
     """
-    if model.family in _TABLES:
+    if model.family in _GRAPHS:
+        made: onnx.ModelProto = _GRAPHS[model.family](model)
+        return made
+    if is_plain_table(model):
         writer = GraphWriter()
-        values = write_table_inputs(writer, model.features)
-        outputs = _TABLES[model.family](writer, model, values)
+        values = write_table_inputs(writer, table_features(inputs))
+        outputs = write_table_model(writer, model, values)
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
     if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
         return _bert_graph(model)
@@ -72,4 +77,4 @@ def _bert_graph(network: Network) -> onnx.ModelProto:
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
 
 
-_TABLES: dict[str, Any] = {"linear": write_linear, "trees": write_trees}
+_GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

@@ -105,6 +105,7 @@ def build_network(
     root: Path,
     num_rows: int,
     seed: int,
+    table: Mapping[str, Any] | None = None,
 ) -> Network:
     """A network ready to train.
 
@@ -115,6 +116,7 @@ def build_network(
       root: The wheel's folder.
       num_rows: Training rows.
       seed: Decides the weights that have no pretrained value.
+      table: Options of the encoder of numbers and names; None goes by the number of rows.
     """
     torch.manual_seed(seed)
     rich = {name: column for name, column in inputs.items() if not is_table(column)}
@@ -122,11 +124,12 @@ def build_network(
         build_encoder(column, details[name], root, num_rows) for name, column in rich.items()
     ]
     plain = {name: column for name, column in inputs.items() if name not in rich}
-    table = None
+    together = None
     if plain:
-        width = 64 if rich or num_rows < 1000 else 128
-        table = TableEncoder(table_features(plain), width=width)
-    return Network(tuple(rich), encoders, num_outputs, table)
+        few = bool(rich) or num_rows < 2000
+        chosen = {"width": 64 if few else 128, "depth": 2, "waves": 0 if few else 16}
+        together = TableEncoder(table_features(plain), **(chosen | dict(table or {})))
+    return Network(tuple(rich), encoders, num_outputs, together)
 
 
 def save_weights(network: Network, folder: Path) -> None:

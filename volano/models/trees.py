@@ -35,7 +35,7 @@ def tree_matrix(
 
 @dataclass(frozen=True)
 class TreesModel:
-    """outputs = base + sum over trees of the leaf that a row ends in.
+    """outputs = base + sum over trees of the leaf that a row ends in, or the logarithm of that.
 
     At an inner node a row goes left when its value is at most the threshold.
 
@@ -49,8 +49,10 @@ class TreesModel:
       left: Node to go to, int64; 0 in a leaf.
       right: The same.
       missing_left: Whether a row without the value goes left.
-      output: The output that a leaf adds to, int64.
-      value: What it adds, float32.
+      leaf: The leaf of each value, int64, ascending; a leaf may have several, or none.
+      output: The output that a value is added to, int64.
+      value: What is added, float32.
+      shares: Whether the sums are shares of the classes, whose logarithms are the outputs.
     """
 
     family: ClassVar[str] = "trees"
@@ -63,8 +65,10 @@ class TreesModel:
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     missing_left: NDArray[np.bool_]
+    leaf: NDArray[np.int64]
     output: NDArray[np.int64]
     value: Floats
+    shares: bool = False
 
     @property
     def num_trees(self) -> int:
@@ -76,6 +80,8 @@ class TreesModel:
         found = np.tile(self.base.astype(np.float64), (len(matrix), 1))
         rows = np.arange(len(matrix))
         roots = np.flatnonzero(np.diff(self.tree, prepend=-1))
+        # Values of a leaf: from starts[leaf] up to starts[leaf + 1].
+        starts = np.searchsorted(self.leaf, np.arange(len(self.tree) + 1))
         for root in roots.tolist():
             node = np.full(len(matrix), root)
             while True:
@@ -88,8 +94,12 @@ class TreesModel:
                     np.isnan(value), self.missing_left[node], value <= self.threshold[node]
                 )
                 node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-            found[rows, self.output[node]] += self.value[node]
-        return found.astype(np.float32)
+            place, stop = starts[node], starts[node + 1]
+            while (some := np.flatnonzero(place < stop)).size:
+                at = place[some]
+                found[some, self.output[at]] += self.value[at]
+                place = place + 1
+        return np.asarray(np.log(found) if self.shares else found, np.float32)
 
     def num_weights(self) -> int:
         """Nodes of all trees."""
@@ -100,6 +110,7 @@ class TreesModel:
         from safetensors.numpy import save_file
 
         tensors = {name: getattr(self, name) for name in _ARRAYS}
+        tensors["shares"] = np.array(self.shares)
         tensors |= {f"rank.{place}": rank for place, rank in enumerate(self.ranks)}
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         save_file(tensors, folder / "trees.safetensors")
@@ -110,10 +121,12 @@ class TreesModel:
         from safetensors.numpy import load_file
 
         tensors = load_file(folder / "trees.safetensors")
-        ranks = [tensors[f"rank.{place}"] for place in range(len(tensors) - len(_ARRAYS))]
-        return cls(tuple(features), tuple(ranks), **{name: tensors[name] for name in _ARRAYS})
+        ranks = [tensors[f"rank.{place}"] for place in range(len(tensors) - len(_ARRAYS) - 1)]
+        arrays = {name: tensors[name] for name in _ARRAYS}
+        return cls(tuple(features), tuple(ranks), **arrays, shares=bool(tensors["shares"].item()))
 
 
 _ARRAYS = (
-    "base", "tree", "column", "threshold", "left", "right", "missing_left", "output", "value"
+    "base", "tree", "column", "threshold", "left", "right", "missing_left", "leaf", "output",
+    "value",
 )  # fmt: skip

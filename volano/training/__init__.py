@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from volano.training._contest import Contest, compete
 from volano.training._learner import (
     Fit,
     Job,
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from volano.training._precision import fast_dtype, release_cores, use_cores
 
 __all__ = [
+    "Contest",
     "Fit",
     "Job",
     "Learner",
     "TrainPlan",
     "TrainResult",
     "TrainedModel",
+    "compete",
     "fast_dtype",
     "fit",
     "learner",

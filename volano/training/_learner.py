@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
@@ -15,10 +17,25 @@ from volano.columns import EncodedSplit
 from volano.data import Prepared
 from volano.models import is_table
 from volano.spec import TrainSpec
+from volano.tasks import task_for_target
 
-__all__ = ["Fit", "Job", "Learner", "TrainedModel", "learner", "learner_kinds", "portfolio"]
+__all__ = [
+    "Fit",
+    "Job",
+    "Learner",
+    "Pruned",
+    "TableLearner",
+    "TrainedModel",
+    "learner",
+    "learner_kinds",
+    "portfolio",
+]
 
 Step = Callable[[str, float, float], None]
+
+
+class Pruned(Exception):
+    """Raised by `Job.watch`: this fit is not worth finishing."""
 
 
 class TrainedModel(Protocol):
@@ -45,6 +62,11 @@ class Job:
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
+      settings: The learner's own, one of its `defaults` or from its `space`; empty: its first.
+      rows: Rows to learn from and rows to steer by, where they are not the prepared ones.
+      watch: Told how far the fit is (any rising measure that is the same for all settings) and the
+        loss on validation rows there; may raise `Pruned`.
+      deadline: When to come to an end with what there is, by `time.monotonic`.
     """
 
     prepared: Prepared
@@ -54,6 +76,25 @@ class Job:
     scratch: Path
     step: Step = lambda label, done, total: None
     say: Callable[[str], None] = lambda text: None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[EncodedSplit, EncodedSplit] | None = None
+    watch: Callable[[int, float], None] = lambda place, loss: None
+    deadline: float = math.inf
+
+    @property
+    def train(self) -> EncodedSplit:
+        """Rows to learn from."""
+        return self.rows[0] if self.rows else self.prepared.split("train")
+
+    @property
+    def validation(self) -> EncodedSplit:
+        """Rows to steer by; may be none."""
+        return self.rows[1] if self.rows else self.prepared.split("validation")
+
+    @property
+    def late(self) -> bool:
+        """Whether time is over."""
+        return time.monotonic() > self.deadline
 
     @property
     def num_outputs(self) -> int:
@@ -76,13 +117,21 @@ class Fit:
 
     Attributes:
       model: The model.
-      outputs: What it answers to the validation rows, float32, shape (num_rows, num_outputs).
+      outputs: What is to be expected of it on the validation rows, float32, shape (num_rows,
+        num_outputs): its answers, or those of models like it that had not learned from these rows.
       summary: What is worth showing: curves, settings, seconds; JSON-able.
+      choices: What validation rows chose and rows alone do not say, such as a number of rounds: as
+        `settings` it makes a fit that needs no validation rows.
+      answers: What it answers to the validation rows, where that is not `outputs`.
+      held_out: As `outputs`, for the training rows; None where nothing is known of them.
     """
 
     model: TrainedModel
     outputs: NDArray[np.float32]
     summary: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, float] = field(default_factory=dict)
+    answers: NDArray[np.float32] | None = None
+    held_out: NDArray[np.float32] | None = None
 
 
 class Learner(Protocol):
@@ -109,11 +158,28 @@ class Learner(Protocol):
         """
 
 
+class TableLearner(Learner, Protocol):
+    """A learner of tables: it takes any rows and settings, so that it can be searched over."""
+
+    @staticmethod
+    def defaults(job: Job) -> Sequence[Mapping[str, Any]]:
+        """Settings that are good as a rule, the best first; at least one, each within `space`."""
+
+    @staticmethod
+    def space(job: Job) -> Mapping[str, Any]:
+        """What to search over: name -> Optuna's distribution; empty when there is nothing."""
+
+
 _KINDS = {
     "boosted": "volano.training.boosted:BoostedLearner",
+    "forest": "volano.training.forest:ForestLearner",
     "linear": "volano.training.linear:LinearLearner",
     "network": "volano.training.network:NetworkLearner",
 }
+
+
+FEW_ROWS = 5000
+"""Training rows up to which models are cheap enough to be judged by cross-fitting."""
 
 
 def learner_kinds() -> list[str]:
@@ -127,11 +193,22 @@ def learner(name: str) -> type[Learner]:
     return cast("type[Learner]", getattr(importlib.import_module(module), attribute))
 
 
-def portfolio(prepared: Prepared) -> tuple[str, ...]:
-    """What ``train: {models: auto}`` trains, the simplest first."""
-    if all(map(is_table, prepared.inputs.values())):
-        return ("linear", "boosted")
-    return ("network",)
+def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
+    """What ``train: {models: auto}`` trains, the simplest first.
+
+    Args:
+      prepared: The rows.
+      long: Whether the spec gives a budget or asks for a search.
+    """
+    if task_for_target(prepared.target.kind).kind == "forecasting":
+        return ("linear",)
+    if not all(map(is_table, prepared.inputs.values())):
+        return ("network",)
+    if long:
+        return ("linear", "forest", "boosted", "network")
+    if prepared.split("train").num_rows <= FEW_ROWS:
+        return ("linear", "forest", "boosted")
+    return ("linear", "boosted")
 
 
 def table_refusal(inputs: Mapping[str, Any]) -> str | None:

@@ -80,7 +80,7 @@ class _Feed:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
         self.num_rows = split.num_rows
-        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
+        self.targets = aim.targets(np.asarray(split.target)) if aim else torch.zeros(0)
         self.widths = _widths(network, split)
 
     def start_above(
@@ -167,7 +167,7 @@ def fit(
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
-    use_cores()
+    use_cores(None if network.columns else 1)
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
     aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
@@ -523,5 +523,5 @@ def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
-    use_cores()
+    use_cores(None if network.columns else 1)
     return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())

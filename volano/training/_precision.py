@@ -23,9 +23,13 @@ WORTH_IT = 0.7
 """bf16 must take at most this share of fp32's time, or its smaller precision buys nothing."""
 
 
-def use_cores() -> int:
-    """Give torch the cores that this process may use; returns how many."""
-    cores = available_cores()
+def use_cores(most: int | None = None) -> int:
+    """Give torch the cores that this process may use; returns how many.
+
+    Args:
+      most: More only wait for each other: 1 for a network of a table, whose products are small.
+    """
+    cores = min(available_cores(), most or available_cores())
     if torch.get_num_threads() != cores:
         torch.set_num_threads(cores)
     # Tiny numbers take some processors a hundred times longer than zero, and mean as little.

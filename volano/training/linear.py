@@ -1,17 +1,21 @@
-"""Linear models: ridge by the normal equation, logistic regression by L-BFGS.
+"""Linear models: ridge by the normal equation, logistic regression by L-BFGS, all else by SGD.
 
-Both are fitted at several penalties, and validation rows choose.
+Each is fitted at several penalties, and validation rows choose.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.errors import TrainError
 from volano.models import LinearModel, TableFeature, table_arrays, table_features
+from volano.training._descent import descend, smooth_loss
 from volano.training._learner import Fit, Job, table_refusal
+from volano.training.boosted import huber_width
 
 __all__ = ["LinearLearner", "ridge"]
 
@@ -68,8 +72,12 @@ def ridge(
         gram_DD -= np.outer(mean_D, mean_D)
         values_D, vectors_DD = np.linalg.eigh(gram_DD)
         rotated_D = vectors_DD.T @ product_D
-        values_D = np.maximum(values_D, 0)
-        found = [vectors_DD @ (rotated_D / (values_D + penalty)) for penalty in penalties]
+        # Columns that say nothing new have no direction of their own, and get no weight.
+        least = values_D.max(initial=0.0) * 1e-12
+        found = []
+        for penalty in penalties:
+            safe_D = np.where(values_D > least, values_D + penalty, np.inf)
+            found.append(vectors_DD @ (rotated_D / safe_D))
     else:
         from scipy.sparse.linalg import LinearOperator, cg
 
@@ -91,59 +99,131 @@ class LinearLearner:
     """A weight for each number and each name: the simplest model, and often a good one."""
 
     name: ClassVar[str] = "linear"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @staticmethod
     def suits(job: Job) -> str | None:
         return table_refusal(job.prepared.inputs)
 
     @staticmethod
+    def defaults(job: Job) -> Sequence[dict[str, Any]]:
+        del job
+        return ({},)
+
+    @staticmethod
+    def space(job: Job) -> dict[str, Any]:
+        del job
+        return {}
+
+    @staticmethod
     def fit(job: Job) -> Fit:
+        if job.task == "forecasting":
+            from volano.training.linear_forecast import fit_linear_forecast
+
+            return fit_linear_forecast(job)
         features = table_features(job.prepared.inputs)
-        train, validation = job.prepared.split("train"), job.prepared.split("validation")
+        train, validation = job.train, job.validation
         target = np.asarray(train.target)
+        way = _way(job)
         rows = np.arange(len(target))
-        if job.task == "classification" and len(target) > MAX_ROWS:
-            # The first row of each class is in, or a rare class would be lost as a whole.
-            first = np.unique(target, return_index=True)[1]
-            rows = np.union1d(rows[:: -(-len(target) // MAX_ROWS)], first)
+        if way != "ridge" and len(target) > MAX_ROWS:
+            rows = rows[:: -(-len(target) // MAX_ROWS)]
+            if job.task == "classification":
+                # The first row of each class is in, or a rare class would be lost as a whole.
+                rows = np.union1d(rows, np.unique(target, return_index=True)[1])
         train_ND = design(features, *table_arrays(features, train, rows))
         target = target[rows]
         weights = job.row_weights(train)
-        steps = _regressions if job.task == "regression" else _classifications
+        penalties = PENALTIES[job.task != "regression" :]
+        if job.spec.penalty == "none":
+            penalties = (0.0,)
+        if "penalty" in job.settings:
+            penalties = (job.settings["penalty"],)
         best: tuple[float, float, LinearModel] | None = None
         scores = []
         known = np.asarray(validation.target)
+        loss = _loss(job)
         for place, (penalty, coefficients, bias) in enumerate(
-            steps(train_ND, target, job, None if weights is None else weights[rows])
+            _WAYS[way](train_ND, target, job, None if weights is None else weights[rows], penalties)
         ):
-            job.step("linear model", place + 1, len(PENALTIES) + 1)
+            job.step("linear model", place + 1, len(penalties) + 1)
             model = _model(features, coefficients, bias)
-            loss = _loss(model.outputs(validation), known, job.task) if len(known) else penalty
-            scores.append({"penalty": penalty, "validation_loss": loss})
-            if best is None or loss < best[0]:
-                best = (loss, penalty, model)
+            found = loss(model.outputs(validation), known) if len(known) else penalty
+            scores.append({"penalty": penalty, "validation_loss": found})
+            if best is None or found < best[0]:
+                best = (found, penalty, model)
         assert best is not None
         model = best[2]
-        return Fit(model, model.outputs(validation), {"penalty": best[1], "penalties": scores})
+        summary = {"penalty": best[1], "penalties": scores, "solver": way}
+        return Fit(model, model.outputs(validation), summary, {"penalty": best[1]})
 
 
-def _regressions(train_ND: Any, target: Any, job: Job, weights: Any) -> Any:
+def _way(job: Job) -> str:
+    """How the spec's loss, penalty and solver are met: ``ridge``, ``logistic`` or ``descent``."""
+    spec = job.spec
+    regression = job.task == "regression"
+    usual = spec.loss in ("auto", "squared" if regression else "cross_entropy")
+    exact = usual and spec.penalty in ("auto", "none", "l2")
+    if spec.solver == "exact" and not (exact and regression):
+        raise TrainError(
+            4,
+            "there is no exact solution of this loss and penalty",
+            where="train.solver",
+            expected="exact with the squared loss of numbers, and penalty l2 or none",
+            fix="train: {solver: auto}",
+        )
+    if spec.solver == "sgd" or not exact:
+        return "descent"
+    return "ridge" if regression else "logistic"
+
+
+def _ridges(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any) -> Any:
     del job, weights
-    found = ridge(train_ND, target.astype(np.float64), PENALTIES)
-    for penalty, (coefficients, bias) in zip(PENALTIES, found, strict=True):
+    found = ridge(train_ND, target.astype(np.float64), penalties)
+    for penalty, (coefficients, bias) in zip(penalties, found, strict=True):
         yield penalty, coefficients[:, None], np.array([bias])
 
 
-def _classifications(train_ND: Any, target: Any, job: Job, weights: Any) -> Any:
+def _descents(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any) -> Any:
+    """By gradient descent, the strongest penalty first, each from where the last one ended."""
+    spec = job.spec
+    regression = job.task == "regression"
+    centre, spread = 0.0, 1.0
+    if regression:
+        # At deviation 1, one rate and one penalty suit every target.
+        target = target.astype(np.float64)
+        centre, spread = float(target.mean()), float(target.std()) or 1.0
+        target = (target - centre) / spread
+    name = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
+    width = huber_width(target) if name == "huber" else 1.0
+    loss = smooth_loss(name, quantile=spec.quantile, width=width)
+    half = {"l1": (1.0, 0.0), "elastic": (0.5, 0.5)}.get(spec.penalty, (0.0, 1.0))
+    found = None
+    for penalty in sorted(penalties, reverse=True):
+        found = descend(
+            train_ND,
+            target,
+            loss,
+            job.num_outputs,
+            l1=half[0] * penalty,
+            l2=half[1] * penalty,
+            row_weights=weights,
+            seed=spec.seed,
+            start=found,
+        )
+        yield penalty, found[:-1] * spread, found[-1] * spread + centre
+
+
+def _logistics(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any) -> Any:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     present = np.unique(target)
-    for penalty in PENALTIES[1:]:
-        machine = LogisticRegression(C=1 / (penalty * len(target)), max_iter=200)
+    for penalty in penalties:
+        strength = np.inf if penalty == 0 else 1 / (penalty * len(target))
+        machine = LogisticRegression(C=strength, max_iter=200)
         with warnings.catch_warnings():
             # Stopping early only makes the penalty a little larger.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -163,6 +243,9 @@ def _classifications(train_ND: Any, target: Any, job: Job, weights: Any) -> Any:
         yield penalty, coefficients, bias
 
 
+_WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents}
+
+
 def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Floats) -> LinearModel:
     num_numbers = sum(feature.size for feature in features)
     sizes = [feature.num_codes for feature in features if not feature.size]
@@ -175,10 +258,22 @@ def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Float
     )
 
 
-def _loss(outputs: Any, target: Any, task: str) -> float:
-    if task == "regression":
-        return float(np.mean((outputs[:, 0] - target) ** 2))
-    known = target >= 0
-    shifted = outputs[known] - outputs[known].max(axis=1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-logs[np.arange(len(logs)), target[known]].mean())
+def _loss(job: Job) -> Any:
+    """What validation rows choose the penalty by: outputs, targets -> mean loss."""
+    regression = job.task == "regression"
+    name = (
+        job.spec.loss if job.spec.loss != "auto" else "squared" if regression else "cross_entropy"
+    )
+    target = np.asarray(job.train.target)
+    unit = (float(target.astype(np.float64).std()) or 1.0) if regression else 1.0
+    width = huber_width(target) / unit if name == "huber" else 1.0
+    loss = smooth_loss(name, quantile=job.spec.quantile, width=width)
+
+    def mean(outputs: Any, targets: Any) -> float:
+        known = ~np.isnan(targets) if regression else targets >= 0
+        values = outputs[known].astype(np.float64)
+        # In the target's own deviations, as everywhere a loss is bent.
+        found = loss(values / unit, targets[known] / unit if regression else targets[known])[0]
+        return float(found.mean()) * (2 * unit**2 if name == "squared" else 1.0)
+
+    return mean

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from volano.columns import EncodedSplit
 from volano.compression import (
     Calibration,
     Candidate,
@@ -21,12 +20,13 @@ from volano.compression import (
 )
 from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import evaluator, gate_metric
+from volano.evaluation import evaluator, gate_metric, independent_rows
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec
 from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.train import evidence
 
 __all__ = ["CompressStage"]
 
@@ -120,6 +120,13 @@ class _Making:
         self.judge = evaluator(self._task.kind)
         self._metric = gate_metric(context.spec.gate.metric, self.judge)
         self._calibration: Calibration | None = None
+        folder = context.parent("train") / "models"
+        self._evidence = {
+            name: evidence(folder / name, prepared)
+            for name in context.parents["train"].summary["order"]
+        }
+        # Cross-fitted models are compared on training rows as well, where all of them are.
+        self._least = min(len(found.targets) for found in self._evidence.values())
 
     def candidates(
         self, model: str, passes: Sequence[str], *, must: bool, single: bool
@@ -141,7 +148,10 @@ class _Making:
         task = self._task.from_dict(state, prepared.target)
         graph = graph_of(trained, prepared.inputs)
         found = []
-        for name in ("fp32", *(passes if trained.family == "network" else ())):
+        apart = self._evidence[model].learned
+        # Of a model that has learned from these rows, nothing on them says what a pass costs.
+        useful = trained.family == "network" and not apart
+        for name in ("fp32", *(passes if useful else ())):
             shown = name if single else (model if name == "fp32" else f"{model}-{name}")
             folder = context.out / "candidates" / shown
             try:
@@ -152,8 +162,9 @@ class _Making:
                 bundle = load(folder)
                 if name == "fp32":
                     self._check_parity(model, bundle)
-                scores = self._scores(bundle, self._metric)
-                likelihoods = self._scores(bundle, self.judge.selection)
+                known = self._evidence[model].outputs if apart else None
+                scores = self._scores(bundle, self._metric, known)
+                likelihoods = self._scores(bundle, self.judge.selection, known)
                 facts = {"model": model, **measure_speed(bundle, self._rows)}
             except Exception as error:
                 # A pass that fails on one network is a finding; the turn goes on without it.
@@ -172,14 +183,29 @@ class _Making:
             self._calibration = _calibration(self._prepared)
         return self._calibration
 
-    def _scores(self, model: Model, metric: str) -> np.ndarray:
-        """The bundle's score on each validation row, through the runtime."""
+    def _scores(self, model: Model, metric: str, known: np.ndarray | None) -> np.ndarray:
+        """The bundle's score on each row that it is compared on.
+
+        Args:
+          model: The bundle, which answers through the runtime.
+          metric: What to score by.
+          known: What is to be expected of it on rows that it has learned from; None where it has
+            not, so that its own answers say it.
+        """
         split = self._prepared.split("validation")
-        rows = _scored_rows(split)
+        targets = np.asarray(split.target)
+        if known is not None:
+            targets = max((found.targets for found in self._evidence.values()), key=len)
+            targets, known = targets[-self._least :], known[-self._least :]
+        rows = _scored_rows(targets)
         if len(rows) == 0:
             return np.zeros(0)
-        outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-        return self.judge.scores(metric, model.task, outputs, np.asarray(split.target)[rows])
+        if known is None:
+            outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
+        else:
+            outputs = known[rows]
+        scores = self.judge.scores(metric, model.task, outputs, targets[rows])
+        return scores[independent_rows(self.judge, len(scores), self._prepared.target)]
 
     def _check_parity(self, name: str, model: Model) -> None:
         """Compare the fp32 graph with the model it was made from, and refuse a difference."""
@@ -236,18 +262,15 @@ def _calibration(prepared: Prepared) -> Calibration:
     return Calibration(batches)
 
 
-def _scored_rows(split: EncodedSplit) -> np.ndarray:
-    targets = np.asarray(split.target)
-    known = np.flatnonzero(targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets))
+def _scored_rows(targets: np.ndarray) -> np.ndarray:
+    there = targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets)
+    # Of forecasts each row has many targets, of which some may be missing.
+    known = np.flatnonzero(there.reshape(len(there), -1).any(axis=1) if there.ndim > 1 else there)
+    if there.ndim > 1:
+        return known
     return known[:: max(1, -(-len(known) // VALIDATION_ROWS))]
 
 
 def _speed_rows(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     """Real rows to time answers with."""
-    snapshot = Snapshot.open(context.parent("data"))
-    rows = np.load(context.parent("prepare") / "train" / "rows.npy")
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, SPEED_ROWS).astype(np.int64))]
-    columns = {name: snapshot.column(name, some) for name in prepared.inputs}
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    return prepared.requests("train", Snapshot.open(context.parent("data")), SPEED_ROWS)

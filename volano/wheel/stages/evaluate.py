@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import column_kind
-from volano.data import GoldenRows, Prepared, Snapshot
+from volano.data import GoldenRows, Prepared, Snapshot, open_golden
 from volano.evaluation import BASELINES, evaluator, table_baselines
 from volano.models import is_table, table_features, tree_matrix
 from volano.store import Run
 from volano.tasks import task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages import golden as golden_stage
-from volano.wheel.stages.train import OUTPUTS
+from volano.wheel.stages.train import evidence
 
 __all__ = ["EvaluateStage"]
 
@@ -46,14 +46,13 @@ class EvaluateStage:
         states = {}
         report: dict[str, Any] = {}
         for name in trained["order"]:
-            outputs = np.load(context.parent("train") / "models" / name / OUTPUTS)
-            states[name] = judge.calibrate(outputs, targets)
-            np.save(out / f"parity_{name}.npy", outputs[:PARITY_ROWS])
+            found = evidence(context.parent("train") / "models" / name, prepared)
+            states[name] = judge.calibrate(found.outputs, found.targets)
+            np.save(out / f"parity_{name}.npy", found.answers[:PARITY_ROWS])
             if name == trained["best"] and len(targets):
                 task = kind.from_dict(states[name], prepared.target)
-                rows = np.load(context.parent("prepare") / "validation" / "rows.npy")
-                snapshot = Snapshot.open(context.parent("data"))
-                values = snapshot.column(snapshot.target, rows)
+                values = prepared.values("validation", Snapshot.open(context.parent("data")))
+                outputs = found.outputs[len(found.outputs) - len(targets) :]
                 report = judge.report(task, outputs, values, prepared.target)
                 shown = judge.show(judge.headline, report["metrics"][judge.headline])
                 say(f"    validation {judge.headline} {shown}")
@@ -71,7 +70,7 @@ class EvaluateStage:
 
     def _baselines(self, context: Context, prepared: Prepared, task: str) -> dict[str, Any]:
         """Each baseline's answers on the golden rows, and how good they are."""
-        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        golden = open_golden(context.parent("golden") / golden_stage.FILE, prepared.target)
         if golden.num_rows == 0:
             return {}
         judge = evaluator(task)
@@ -80,7 +79,11 @@ class EvaluateStage:
             name for name, column in prepared.inputs.items() if column_kind(column.kind).content
         ]
         found: dict[str, NDArray[Any]]
-        if content and task == "classification":
+        own = getattr(judge, "baselines", None)
+        if own is not None:
+            found = own(prepared)
+        elif content and task == "classification":
+            assert isinstance(golden, GoldenRows)
             found = self._text_baselines(context, prepared, golden, content)
         else:
             found = self._table_baselines(context, prepared, task)
