@@ -276,4 +276,5 @@ def test_the_step_of_an_irregular_log_is_its_median() -> None:
     assert regular_dates(hours(30)) == Step(3600.0)
     assert regular_dates(hours(30)[::-1]) is None
     assert regular_dates(["2026-01-01"] * 30) is None
-    assert regular_dates([*hours(29), None]) is None
+    assert regular_dates([*hours(29), None]) == Step(3600.0)
+    assert regular_dates([*hours(29), *["soon"] * 10]) is None

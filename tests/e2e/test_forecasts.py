@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import volano
-from volano.wheel import Wheel, answer_table, init_wheel
+from volano.wheel import Wheel, answer_table, check_lines, init_wheel
 
 
 def log(path: Path, num: int, *, start: int = 0, seed: int = 0, gap: int | None = None) -> None:
@@ -57,6 +57,11 @@ def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_log_turns_into_a_forecaster(wheel_folder: Path) -> None:
     with Wheel(wheel_folder) as wheel:
+        checked = wheel.check()
+        assert (checked["target"]["steps"], checked["target"]["step"]) == (900, "3600.0 s")
+        assert "  target                 900 steps of 3600.0 s (mended: 1 gaps)" in check_lines(
+            checked
+        )
         turn = wheel.turn()
         record = turn.record
         assert turn.verdict == "promoted", record["reason"]

@@ -245,10 +245,12 @@ def regular_dates(dates: Sequence[Any]) -> Step | None:
       Step(seconds=86400.0, months=0)
     """
     found = [parse_moment(value) for value in dates]
-    if len(found) < LEAST_DATES or any(item is None for item in found):
+    read = np.array([np.nan if item is None else item for item in found], np.float64)
+    moments = read[~np.isnan(read)]
+    # A few broken dates do not make a log anything else.
+    if len(moments) < max(LEAST_DATES, MOST_REGULAR * len(read)):
         return None
-    moments = np.array(found, np.float64)
-    if np.isnan(moments).any() or (np.diff(moments) > 0).mean() < MOST_REGULAR:
+    if (np.diff(moments) > 0).mean() < MOST_REGULAR:
         return None
     step = time_step(np.sort(moments))
     places = step.places(np.sort(moments), float(moments.min()))

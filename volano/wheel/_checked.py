@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import column_kind, facts_of
-from volano.data import Snapshot
+from volano.data import OrderedTable, Snapshot
 from volano.spec import Spec
 
 __all__ = ["columns_checked", "target_checked"]
@@ -18,11 +18,15 @@ CHECKED_ROWS = 50_000
 
 
 def target_checked(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """The target's type, its rows, and for numbers their range and middle."""
+    """The target's type, its rows; of numbers their range and middle, of series what was mended."""
     kind = column_kind(spec.target_column.type)
     found: dict[str, Any] = {"type": kind.kind, "rows": len(rows)}
     if kind.names or not len(rows):
         return found
+    if getattr(kind, "in_order", False):
+        order = OrderedTable.of(spec.kinds, spec.target_name, spec.target_column.options)
+        line = order.line(snapshot, rows[rows < snapshot.num_source_rows])
+        return found | {"steps": len(line), "step": str(line.step), "mended": line.counts}
     values = snapshot.column(snapshot.target, _some(rows))
     column = kind.fit(spec.target_name, values, spec.target_column.options, "target")
     numbers = np.asarray(column.targets(values), np.float64)  # type: ignore[attr-defined]

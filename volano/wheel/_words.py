@@ -53,6 +53,15 @@ def check_lines(found: Mapping[str, Any]) -> list[str]:
             f"  {'target':<16} {target['rows']:>9,} numbers from {target['low']:.6g} "
             f"to {target['high']:.6g}, middle {target['middle']:.6g}"
         )
+    if "steps" in target:
+        mended = ", ".join(
+            f"{count:,} {what.replace('_', ' ')}"
+            for what, count in target["mended"].items()
+            if count
+        )
+        each = f" of {target['step']}" if target["step"] else ""
+        said = f" (mended: {mended})" if mended else ""
+        lines.append(f"  {'target':<16} {target['steps']:>9,} steps{each}{said}")
     for name, counts in found["columns"].items():
         lost = ", ".join(f"{rows:,} {kind}" for kind, rows in counts.items() if rows)
         if lost:
