@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from volano.data._folder import folder_digest, media_in
 from volano.errors import DataError, nearest, shorten
 
 __all__ = ["FORMATS", "SourceFile", "resolve"]
@@ -28,11 +29,12 @@ _KNOWN = ", ".join(sorted(FORMATS)) + ", each also with .gz"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file with rows.
+    """One file with rows, or one folder of photos or recordings with a folder for each class.
 
     Attributes:
       path: Where it is.
-      format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``, by its name.
+      format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``, by its name; the column type of a folder's
+        files.
       gzipped: Whether its name ends in ``.gz``.
       name: What to call it in messages: relative to the wheel's folder, or its address.
     """
@@ -41,15 +43,28 @@ class SourceFile:
     format: str
     gzipped: bool
     name: str
+    folder_bytes: int | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder with a file for each row."""
+        return self.folder_bytes is not None
+
+    @property
+    def base(self) -> Path:
+        """Where paths in its rows start."""
+        return self.path if self.is_folder else self.path.parent
 
     @property
     def size_bytes(self) -> int:
         """On disk, as it is stored."""
-        return self.path.stat().st_size
+        return self.path.stat().st_size if self.folder_bytes is None else self.folder_bytes
 
     def digest(self) -> str:
-        """sha256 of the file's bytes, as hex; read in pieces."""
+        """sha256 of the file's bytes, as hex; read in pieces. Of a folder: of what lies in it."""
         try:
+            if self.is_folder:
+                return folder_digest(self.path, self.format)
             with self.path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -94,6 +109,8 @@ def resolve(
         for source in _resolve_one(address, root, progress, fix):
             found.setdefault(source.path.resolve(), source)
     for source in found.values():
+        if source.is_folder:
+            continue
         try:
             with source.path.open("rb") as stream:
                 stream.read(1)
@@ -185,12 +202,17 @@ def _globbed(
 def _below(path: Path, name_of: Callable[[Path], str], address: str) -> Iterator[SourceFile]:
     if path.is_dir():
         tables = _tables_in(path)
+        if not tables and (media := media_in(path)):
+            kind, files = media
+            size = sum(item[1] for item in files)
+            yield SourceFile(path, kind, False, name_of(path), size)
+            return
         if not tables:
             raise DataError(
                 2,
-                "the folder holds no tables",
+                "the folder holds no tables, photos or recordings",
                 where=address,
-                expected=f"files ending in {_KNOWN}",
+                expected=f"files ending in {_KNOWN}, or a folder with files for each class",
                 fix=f"ls {address}",
             )
         for file in tables:

@@ -247,7 +247,7 @@ def _speed_rows(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     snapshot = Snapshot.open(context.parent("data"))
     rows = np.load(context.parent("prepare") / "train" / "rows.npy")
     some = rows[np.unique(np.linspace(0, len(rows) - 1, SPEED_ROWS).astype(np.int64))]
-    columns = {name: snapshot.column(name, some) for name in prepared.inputs}
+    columns = {name: snapshot.values(name, some) for name in prepared.inputs}
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
