@@ -12,7 +12,6 @@ def test_public_names() -> None:
     assert volano.data.__all__ == [
         "BrokenRow",
         "Count",
-        "EncodedSplit",
         "FeedbackRow",
         "FileReport",
         "GoldenRows",

@@ -127,7 +127,7 @@ class BooleanColumn:
         found = {parse_boolean(value) for value in set(present)}
         if None in found:
             return Inference(0.0, "values that are neither yes nor no")
-        return Inference(0.99 if len(found) == 2 else 0.5, "yes or no")
+        return Inference(1.0 if len(found) == 2 else 0.5, "yes or no")
 
     @staticmethod
     def refuse(value: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,24 @@ from volano.columns._contract import Encoded, FittedColumn, Inference, Use
 from volano.columns._missing import is_missing
 from volano.errors import BundleError, RequestError, shorten
 
-__all__ = ["FittedNumber", "NumberColumn", "NumberOptions", "parse_number", "parse_numbers"]
+__all__ = [
+    "LARGEST_SCALED",
+    "FittedNumber",
+    "NumberColumn",
+    "NumberOptions",
+    "moments",
+    "parse_number",
+    "parse_numbers",
+]
 
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIGNS = re.compile(r"^([-+]?)\s*[$€£¥]\s*|\s*[%€]$")
 
 QUANTILES = 129
 """Knots of a quantile scale: the share below a value is known to less than one in a hundred."""
+
+LARGEST_SCALED = 1e20
+"""Where scaled values are cut: a value of 1e300 must not become infinite, nor a weight times it."""
 
 HEAVY_TAILS = 20.0
 """How many times the interquartile range the largest deviation may be before ``auto`` takes the
@@ -58,9 +70,13 @@ def parse_number(value: object) -> float | None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
+    if isinstance(value, str) and "_" in value:
+        return None  # Python reads 2020_01 as a number, and no table means it
     try:
         number = float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        return None
+    except ValueError:
         text = _SIGNS.sub(r"\1", str(value).strip())
         if _GROUPED.fullmatch(text):
             text = text.replace(",", "")
@@ -68,15 +84,17 @@ def parse_number(value: object) -> float | None:
             number = float(text)
         except ValueError:
             return None
-    if math.isinf(number):
-        return None
-    return number
+    return None if math.isinf(number) else number
 
 
 def parse_numbers(values: Sequence[object]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw values as numbers, NaN where there is none, and which of them could not be read."""
     try:
+        if any(isinstance(v, bool) or (isinstance(v, str) and "_" in v) for v in values):
+            raise ValueError("slowly")
         found = np.array(values, np.float64)
+        if found.ndim != 1:
+            raise ValueError("lists")
         # "inf" and "1e999" parse, and are no measurements.
         unreadable = np.isinf(found)
     except (ValueError, TypeError, OverflowError):
@@ -173,10 +191,9 @@ class FittedNumber:
             scaled = (below + above) / 2
             scaled[np.isnan(numbers)] = np.nan
         else:
-            scaled = (numbers - self.centre) / self.spread
-        # A value of 1e300 must not become infinite.
-        largest = float(np.finfo(np.float32).max) / 4
-        return np.asarray(np.clip(scaled, -largest, largest), np.float32)
+            with np.errstate(over="ignore"):
+                scaled = (numbers - self.centre) / self.spread
+        return np.asarray(np.clip(scaled, -LARGEST_SCALED, LARGEST_SCALED), np.float32)
 
     def numbers(self, values: Sequence[Any]) -> NDArray[np.float64]:
         """Target values as they are, float64, shape (num_rows,); NaN for missing ones."""
@@ -274,17 +291,22 @@ class NumberColumn:
         low, high = float(numbers.min()), float(numbers.max())
         whole = bool((numbers == np.round(numbers)).all())
         scale = options.get("scale", "auto")
+        if low == high and scale != "none":
+            # Rounding alone would give 0.1, 0.1, 0.1 a deviation of 1e-17, to be divided by.
+            return FittedNumber(name, low, 1.0, (), low, high, whole)
         first, median, third = np.quantile(numbers, [0.25, 0.5, 0.75])
         if scale == "auto":
-            width = third - first
-            tails = width > 0 and max(high - median, median - low) > HEAVY_TAILS * width
+            # Halves, since the difference of two numbers may be too large for a number.
+            width = third / 2 - first / 2
+            longest = max(high / 2 - median / 2, median / 2 - low / 2)
+            tails = width > 0 and longest / HEAVY_TAILS > width
             scale = "robust" if tails else "standard"
         knots: tuple[float, ...] = ()
-        centre, spread = float(numbers.mean()), float(numbers.std())
+        centre, spread = moments(numbers)
         if scale == "robust" and third > first:
             # The quartiles of a normal distribution are 1.349 deviations apart.
-            centre, spread = float(median), float(third - first) / 1.349
-        elif scale == "quantile" and high > low:
+            centre, spread = float(median), float(third / 1.349 - first / 1.349)
+        elif scale == "quantile":
             found = np.quantile(numbers, np.linspace(0, 1, QUANTILES))
             knots = tuple(float(knot) for knot in found)
         elif scale == "none":
@@ -292,6 +314,14 @@ class NumberColumn:
         if not (math.isfinite(spread) and spread > 0):
             spread = 1.0
         return FittedNumber(name, centre, spread, knots, low, high, whole)
+
+
+def moments(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and deviation, also of numbers whose sum or square is too large for a number."""
+    # A power of two, so that dividing by it changes no digit.
+    size = 2.0 ** max(0, math.frexp(float(np.abs(numbers).max()))[1] - 400)
+    part = numbers / size
+    return float(part.mean()) * size, min(float(part.std()) * size, sys.float_info.max)
 
 
 def _numbers_rows(numbers: NDArray[np.float64]) -> bool:

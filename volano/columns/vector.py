@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from pydantic import BaseModel, ConfigDict
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
 from volano.columns._missing import is_missing
+from volano.columns.number import LARGEST_SCALED, moments, parse_number
 from volano.errors import BundleError, RequestError, shorten
 
 __all__ = ["FittedVector", "VectorColumn", "VectorOptions", "parse_vector"]
 
 
 class VectorOptions(BaseModel):
-    """A vector has no options: its length is that of the first training row."""
+    """A vector has no options: its length is that of most training rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -105,15 +107,17 @@ class FittedVector:
             found = parse_vector(value)
             if found is None or len(found) not in (0, length):
                 unreadable += 1
+                if unreadable > 1000:
+                    continue
                 notes[row] = f"{self.name}: {shorten(value)} is no vector of {length} numbers"
             elif len(found):
                 array[row] = found
             else:
                 missing += 1
-        scaled = (array - np.array(self.centres)) / np.array(self.spreads)
-        largest = float(np.finfo(np.float32).max) / 4
+        with np.errstate(over="ignore"):
+            scaled = (array - np.array(self.centres)) / np.array(self.spreads)
         return Encoded(
-            {"values": np.clip(scaled, -largest, largest).astype(np.float32)},
+            {"values": np.clip(scaled, -LARGEST_SCALED, LARGEST_SCALED).astype(np.float32)},
             {"missing": missing, "unreadable": unreadable},
             notes,
         )
@@ -162,6 +166,8 @@ class VectorColumn:
         if not present:
             return Inference(0.0, "no values")
         found = [parse_vector(value) for value in present]
+        if all(parse_number(value) is not None for value in present):
+            return Inference(0.0, "numbers with commas")  # 1,234 is one number
         lengths = {len(item) for item in found if item is not None}
         if any(item is None for item in found) or len(lengths) != 1 or min(lengths) < 2:
             return Inference(0.0, "not numbers of one length")
@@ -179,8 +185,12 @@ class VectorColumn:
         found = [item for item in map(parse_vector, values) if item is not None and len(item)]
         if not found:
             return FittedVector(name, (0.0,), (1.0,))
-        length = len(found[0])
+        # The commonest, the first of equals: one row that was cut must not refuse all others.
+        length = Counter(map(len, found)).most_common(1)[0][0]
         table = np.stack([item for item in found if len(item) == length])
-        spreads = table.std(axis=0)
-        spreads[spreads == 0] = 1.0
-        return FittedVector(name, tuple(table.mean(axis=0).tolist()), tuple(spreads.tolist()))
+        fitted = [
+            (float(place[0]), 1.0) if (place == place[0]).all() else moments(place)
+            for place in table.T
+        ]
+        centres, spreads = zip(*fitted, strict=True)
+        return FittedVector(name, centres, tuple(spread or 1.0 for spread in spreads))

@@ -108,7 +108,9 @@ def clean(
     undecided = kinds == _KEPT
     keep = keeps_duplicates(spec, observations)
     for groups in grouped(keys, "exact", mask=undecided, partition_rows=partition_rows):
-        _mark_group(groups, snapshot.num_source_rows, spec, keep, kinds, dropped)
+        # A correction of one observation says nothing of others that are equal to it.
+        num_rows = len(keys) if observations else snapshot.num_source_rows
+        _mark_group(groups, num_rows, spec, keep, kinds, dropped)
     rare_classes: dict[str, int] = {}
     rows = np.flatnonzero(~dropped)
     if snapshot.summary.counted:

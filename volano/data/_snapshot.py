@@ -187,6 +187,8 @@ def take_snapshot(
                 raise no_rows(files, report, summary.empty)
             if form.counted:
                 check_labels(target, writer.counts)
+            elif len(writer.different) == 1:
+                check_labels(target, {writer.different.pop(): summary.num_rows})
         summary.labels = tuple(sorted(writer.counts))
         summary.files = [file.as_dict() for file in report.files]
         summary.notes = report.notes
@@ -340,6 +342,7 @@ class _SnapshotWriter:
     def __init__(self, out: Path, summary: SnapshotSummary, form: TableForm) -> None:
         self._form = form
         self.counts: dict[str, int] = {}
+        self.different: set[str] = set()
         self._codes: dict[str, int] = {}
         self._summary = summary
         self._out = out
@@ -416,6 +419,8 @@ class _SnapshotWriter:
             keys["label"] = [codes[label] for label in usable.labels]
         else:
             keys["label"] = [self._form.value_code(label) for label in usable.labels]
+            if len(self.different) < 2:
+                self.different.update(usable.labels)
         self._keys.write(keys.tobytes())
         constant = [[file] * num_rows, usable.numbers, [int(file < 0)] * num_rows]
         self._rows.add([*constant, *usable.inputs, usable.labels])

@@ -69,12 +69,14 @@ def regression_report(
             expected="finite numbers",
         )
     error_N = predicted_N - target_N
+    # Without the mean: the squares of 1e9 and 1e9 + 1 do not differ in float64.
+    centred_N = target_N - target_N.mean()
     parts = {
         "square": error_N**2,
         "absolute": np.abs(error_N),
         "error": error_N,
-        "target": target_N,
-        "target_square": target_N**2,
+        "target": centred_N,
+        "target_square": centred_N**2,
     }
     if (target_N != 0).all():
         parts["relative"] = np.abs(error_N / target_N)
@@ -153,5 +155,6 @@ def conformal_half_width(errors: npt.ArrayLike, coverage: float) -> float | None
       9.0
     """
     sizes = np.sort(np.abs(np.asarray(errors, np.float64)))
-    place = int(np.ceil((len(sizes) + 1) * coverage))
+    # Rounded, since 0.9 times a multiple of ten may come out a little above a whole number.
+    place = int(np.ceil(round((len(sizes) + 1) * coverage, 9)))
     return float(sizes[place - 1]) if 0 < place <= len(sizes) else None

@@ -12,7 +12,6 @@ from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
 from volano.export._graph import GraphWriter
 from volano.export._table import write_linear, write_table_inputs, write_trees
-from volano.export._traced import traced_graph
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -34,6 +33,9 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
     if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
         return _bert_graph(model)
+    # Here and not above: torch takes seconds to import, and models of tables do without it.
+    from volano.export._traced import traced_graph
+
     return traced_graph(model, inputs)
 
 

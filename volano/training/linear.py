@@ -102,9 +102,11 @@ class LinearLearner:
         features = table_features(job.prepared.inputs)
         train, validation = job.prepared.split("train"), job.prepared.split("validation")
         target = np.asarray(train.target)
-        rows = slice(None)
+        rows = np.arange(len(target))
         if job.task == "classification" and len(target) > MAX_ROWS:
-            rows = slice(None, None, -(-len(target) // MAX_ROWS))
+            # The first row of each class is in, or a rare class would be lost as a whole.
+            first = np.unique(target, return_index=True)[1]
+            rows = np.union1d(rows[:: -(-len(target) // MAX_ROWS)], first)
         train_ND = design(features, *table_arrays(features, train, rows))
         target = target[rows]
         weights = job.row_weights(train)

@@ -29,16 +29,16 @@ def check_models(spec: TrainSpec) -> None:
     """Refuse names of models that there are not.
 
     Raises:
-      SpecError: A name is unknown (SPEC-040), or none is given (041).
+      SpecError: A name is unknown (SPEC-043), or none is given (044).
     """
     if spec.models == "auto":
         return
     if not spec.models:
-        raise SpecError(41, "train.models is empty", expected="auto, or a list of names")
+        raise SpecError(44, "train.models is empty", expected="auto, or a list of names")
     for name in spec.models:
         if name not in learner_kinds():
             raise SpecError(
-                40,
+                43,
                 f"there is no model {name!r}",
                 where="train.models",
                 expected="auto, or some of " + ", ".join(learner_kinds()),
