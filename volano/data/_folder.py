@@ -59,18 +59,16 @@ def media_in(folder: Path) -> tuple[str, Listing] | None:
     return kind, everything
 
 
-def folder_digest(folder: Path, kind: str) -> str:
-    """A digest of the names, sizes and times of the files of a kind below a folder."""
-    known = media_kind(kind)
-    assert known
+def folder_digest(files: Listing) -> str:
+    """A digest of the names, sizes and times of files."""
     digest = hashlib.sha256()
-    for item in listing(folder, known.extensions):
-        digest.update(repr(item).encode("utf-8", "surrogateescape"))
+    for start in range(0, len(files), _BATCH_ROWS):
+        digest.update(repr(files[start : start + _BATCH_ROWS]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def read_folder(
-    folder: Path,
+    files: Listing,
     kind: str,
     file: int,
     columns: Sequence[str] | None,
@@ -82,10 +80,7 @@ def read_folder(
     Raises:
       DataError: As ``pick_columns``.
     """
-    known = media_kind(kind)
-    assert known
     picked = pick_columns([kind, LABEL], columns, where=report.name)
-    files = listing(folder, known.extensions)
     done = bare = 0
     for start in range(0, len(files), _BATCH_ROWS):
         part = files[start : start + _BATCH_ROWS]

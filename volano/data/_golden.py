@@ -261,7 +261,7 @@ class GoldenRows:
         found = self.column(name)
         if self._pack is None or name not in self.media:
             return found
-        return [self._pack.get(reference) for reference in found]
+        return self._pack.get(found)
 
     def _all(self) -> RowIndices:
         return np.arange(self.num_rows, dtype=np.int64)

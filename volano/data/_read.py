@@ -51,8 +51,8 @@ def read_batches(
             continue
         has_header = False
         batches = (
-            read_folder(source.path, source.format, index, columns, found, meter)
-            if source.is_folder
+            read_folder(source.members, source.format, index, columns, found, meter)
+            if source.members is not None
             else _READERS[source.format](source, index, columns, found, meter)
         )
         for batch in batches:

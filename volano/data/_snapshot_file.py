@@ -147,7 +147,7 @@ class Snapshot:
         found = self.column(name, rows)
         if self._pack is None or name not in self.summary.media:
             return found
-        return [self._pack.get(reference) for reference in found]
+        return self._pack.get(found)
 
     def batches(
         self, rows: RowIndices, columns: Sequence[str], *, num_rows: int = 4096

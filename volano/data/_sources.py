@@ -7,10 +7,10 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from volano.data._folder import folder_digest, media_in
+from volano.data._folder import Listing, folder_digest, media_in
 from volano.errors import DataError, nearest, shorten
 
 __all__ = ["FORMATS", "SourceFile", "resolve"]
@@ -37,18 +37,19 @@ class SourceFile:
         files.
       gzipped: Whether its name ends in ``.gz``.
       name: What to call it in messages: relative to the wheel's folder, or its address.
+      members: The files of a folder; None for a file.
     """
 
     path: Path
     format: str
     gzipped: bool
     name: str
-    folder_bytes: int | None = None
+    members: Listing | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_folder(self) -> bool:
         """Whether this is a folder with a file for each row."""
-        return self.folder_bytes is not None
+        return self.members is not None
 
     @property
     def base(self) -> Path:
@@ -58,13 +59,16 @@ class SourceFile:
     @property
     def size_bytes(self) -> int:
         """On disk, as it is stored."""
-        return self.path.stat().st_size if self.folder_bytes is None else self.folder_bytes
+        if self.members is not None:
+            return sum(size for _, size, _ in self.members)
+        return self.path.stat().st_size
 
     def digest(self) -> str:
-        """sha256 of the file's bytes, as hex; read in pieces. Of a folder: of what lies in it."""
+        """sha256 of the file's bytes, as hex; read in pieces. Of a folder: of the names, sizes and
+        times of what lay in it when it was resolved."""
+        if self.members is not None:
+            return folder_digest(self.members)
         try:
-            if self.is_folder:
-                return folder_digest(self.path, self.format)
             with self.path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
@@ -203,9 +207,7 @@ def _below(path: Path, name_of: Callable[[Path], str], address: str) -> Iterator
     if path.is_dir():
         tables = _tables_in(path)
         if not tables and (media := media_in(path)):
-            kind, files = media
-            size = sum(item[1] for item in files)
-            yield SourceFile(path, kind, False, name_of(path), size)
+            yield SourceFile(path, media[0], False, name_of(path), media[1])
             return
         if not tables:
             raise DataError(

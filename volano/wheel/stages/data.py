@@ -59,7 +59,8 @@ class DataStage:
             on_empty=spec.clean.empty,
             progress=lambda done, total: context.progress.step("reading rows", done, total),
         )
-        if _identity(context.setting, files) != context.ingredients["files"]:
+        now = resolve(spec.data, root=context.root)
+        if _identity(context.setting, now) != context.ingredients["files"]:
             raise DataError(
                 500,
                 "a data file was changed while it was read",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, column_kind
+from volano.columns import FittedColumn, column_kind, media_kind
 from volano.data import (
     GoldenRows,
     Snapshot,
@@ -29,6 +29,9 @@ __all__ = ["PrepareStage"]
 
 FIT_ROWS = 200_000
 """Training rows that a column is fitted on at the most, taken at even distances."""
+
+FIT_FILES = 4000
+"""The same of columns whose values are files: a few thousand photos have all sizes there are."""
 
 BATCH_ROWS = 8192
 
@@ -76,9 +79,9 @@ class PrepareStage:
             raise _nothing_left(snapshot)
         details: dict[str, Any] = {}
         inputs: dict[str, FittedColumn] = {}
-        fit_rows = train[:: -(-len(train) // FIT_ROWS)]
         for name, column in spec.inputs.items():
-            values = snapshot.values(name, fit_rows)
+            most = FIT_FILES if media_kind(column.type) else FIT_ROWS
+            values = snapshot.values(name, train[:: -(-len(train) // most)])
             chosen = choose_encoder(
                 column.type, column.options, values[:2000], context.root, say=say
             )
