@@ -163,7 +163,12 @@ def test_what_is_counted() -> None:
     column = fit([1, 2, 3])
     encoded = column.encode(["2", "", "NA", "many", "inf", "9", "-1", None])
     assert dict(encoded.counts) == {"missing": 3, "unreadable": 2, "outside": 2}
-    assert encoded.notes == {3: "x: 'many' is no number", 4: "x: 'inf' is no number"}
+    assert encoded.notes == {
+        3: "x: 'many' is no number",
+        4: "x: 'inf' is no number",
+        5: "x: 9 is outside the training rows, which go from 1 to 3",
+        6: "x: -1 is outside the training rows, which go from 1 to 3",
+    }
     array = encoded.arrays["values"]
     assert isinstance(array, np.ndarray)
     assert np.isnan(array[:, 0]).tolist() == [False, True, True, True, True, False, False, True]
