@@ -47,10 +47,11 @@ def media_in(folder: Path) -> tuple[str, Listing] | None:
     kinds = {name: media_kind(name) for name in column_kinds()}
     endings = {name: kind.extensions for name, kind in kinds.items() if kind}
     everything = listing(folder, frozenset().union(*endings.values()))
+    found = Counter(os.path.splitext(path)[1].lower() for path, _, _ in everything)  # noqa: PTH122
     counts: Counter[str] = Counter()
-    for path, _, _ in everything:
-        ending = os.path.splitext(path)[1].lower()  # noqa: PTH122
-        counts.update(name for name, known in endings.items() if ending in known)
+    for name, known in endings.items():
+        if number := sum(found[ending] for ending in known):
+            counts[name] = number
     if not counts:
         return None
     kind = counts.most_common(1)[0][0]

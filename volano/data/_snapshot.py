@@ -54,10 +54,8 @@ __all__ = [
     "take_snapshot",
 ]
 
-FILES = (
-    *("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json"),
-    *("media.pack", "media.index.npy"),
-)
+FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
+MEDIA_FILES = ("media.pack", "media.index.npy")
 MEDIA = "media"
 FEEDBACK = "feedback"
 _FEEDBACK_ROWS = 8192
@@ -198,7 +196,7 @@ def take_snapshot(
         raise disk_error(out, error) from None
     finally:
         if not done:
-            for name in FILES:
+            for name in (*FILES, *MEDIA_FILES):
                 (out / name).unlink(missing_ok=True)
     return summary
 

@@ -248,7 +248,7 @@ def _tables_in(folder: Path) -> list[Path]:
 def _format(name: str) -> tuple[str, bool] | None:
     name = name.lower()
     gzipped = name.endswith(".gz")
-    extension = Path(name.removesuffix(".gz")).suffix
+    extension = os.path.splitext(name.removesuffix(".gz"))[1]  # noqa: PTH122 - for each file of many
     return (FORMATS[extension], gzipped) if extension in FORMATS else None
 
 
