@@ -31,11 +31,13 @@ from volano.columns import (
 )
 from volano.columns.category import FittedCategory
 from volano.columns.number import NumberColumn
+from volano.columns.series import FittedSeries
 from volano.compression import Calibration, pass_kinds
 from volano.errors import BundleError, RequestError, SpecError
 from volano.spec import parse_spec
 from volano.tasks import Task, task_kinds
 from volano.tasks.classification import Classification
+from volano.tasks.forecasting import Forecasting
 from volano.tasks.regression import Regression
 from volano.testing import check_column, check_pass, check_task
 
@@ -60,6 +62,7 @@ VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "category": (["good", "bad", "good", "很好"], {"buckets": 3, "min_rows": 2}),
     "datetime": (["2026-01-31", "28.02.2026 13:30", "1/3/2026", "", "2025-12-24T18:00:00Z"], {}),
     "number": (["1", "-2.5", "1,234.50", "", "3e4", "$ 7"], {"scale": "quantile"}),
+    "series": (["1 2 3", "[4, 5.5]", "6;7;8;9"], {"window": 3}),
     "vector": (["[1, 2.5]", "3 -4", "", "0;1e9"], {}),
 }
 
@@ -73,8 +76,14 @@ def test_columns(kind: str) -> None:
 NAMES = FittedCategory("label", ("a", "b", "c"))
 AMOUNT = NumberColumn.fit("price", ["1", "2", "4"], {}, "target")
 
-TASKS: dict[str, list[tuple[Task, FittedColumn, int]]] = {
+LOG = FittedSeries("y", ("y", "z"), (1.0, 0.0), (2.0, 1.0), 4, 3, 2, "3600.0 s", (1.0, 2.0), "at")
+
+TASKS: dict[str, list[tuple[Task, FittedColumn, int | tuple[int, ...]]]] = {
     "classification": [(Classification(NAMES.names, 1.7), NAMES, 3)],
+    "forecasting": [
+        (Forecasting(LOG), LOG, (3, 2)),
+        (Forecasting(LOG, ((0.5, 1.0),) * 3), LOG, (3, 2)),
+    ],
     "regression": [(Regression(0.25), AMOUNT, 1), (Regression(), AMOUNT, 1)],
 }
 """Task -> some with their targets, and how many outputs a graph has for them."""
@@ -83,7 +92,11 @@ TASKS: dict[str, list[tuple[Task, FittedColumn, int]]] = {
 @pytest.mark.parametrize("kind", task_kinds())
 def test_tasks(kind: str) -> None:
     for task, target, num_outputs in TASKS[kind]:
-        outputs = np.random.default_rng(0).normal(0, 5, (7, num_outputs)).astype(np.float32)
+        outputs = (
+            np.random.default_rng(0)
+            .normal(0, 5, (7, *np.atleast_1d(num_outputs)))
+            .astype(np.float32)
+        )
         check_task(task, target, outputs)
 
 

@@ -13,7 +13,8 @@ def test_the_public_surface():
         "BASELINES", "AlphaSpending", "Baseline", "ClassChange", "ClassRow", "ClassificationReport",
         "Estimate", "Evaluator", "Judgement", "NonInferiority", "ReliabilityBin", "align_names",
         "class_changes", "classification_report", "conformal_half_width", "evaluator",
-        "fit_temperature", "gate_metric", "judge", "majority", "minimum_rows", "not_worse",
+        "fit_temperature", "gate_metric", "independent_rows", "judge", "majority", "minimum_rows",
+        "not_worse",
         "regression_report", "row_scores", "scores_by_name", "softmax", "table_baselines",
         "tfidf_svm",
     }  # fmt: skip

@@ -8,6 +8,7 @@ from volano.columns._contract import (
     Inference,
     Ragged,
     Use,
+    Windows,
     facts_of,
     schema_of,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "MediaKind",
     "Ragged",
     "Use",
+    "Windows",
     "column_kind",
     "column_kinds",
     "column_options",

@@ -19,6 +19,7 @@ __all__ = [
     "Inference",
     "Ragged",
     "Use",
+    "Windows",
     "facts_of",
     "schema_of",
 ]
@@ -78,17 +79,55 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Rows that are stretches of one long array, which may overlap; nothing is copied until asked.
+
+    Attributes:
+      flat: The long array, shape (total, ...).
+      starts: Row i is ``flat[starts[i]:starts[i] + length]``; int64, shape (num_rows,).
+      length: Of every row.
+    """
+
+    flat: NDArray[Any]
+    starts: NDArray[np.int64]
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of the array that it stands for."""
+        return (len(self.starts), self.length, *self.flat.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.flat.dtype
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """The chosen rows, shape (len(rows), length, ...)."""
+        starts = np.asarray(self.starts[rows])
+        found: NDArray[Any] = self.flat[starts[..., None] + np.arange(self.length)]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        del copy
+        found = self[:]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Values as a model takes them, with what was lost on the way.
 
     Attributes:
-      arrays: Name -> one array per row, ragged or rectangular along the first axis.
+      arrays: Name -> one array per row: ragged, rectangular, or windows of a longer array.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
       lost: Rows whose value could not be read at all: training leaves them out.
     """
 
-    arrays: Mapping[str, Ragged | NDArray[Any]]
+    arrays: Mapping[str, Ragged | Windows | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
     lost: frozenset[int] = frozenset()
@@ -103,11 +142,12 @@ class EncodedSplit:
 
     Attributes:
       columns: Input column -> its encoded rows, memory-mapped.
-      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on.
+      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
+        of forecasts the steps to come, shape (num_rows, horizon, num_series).
     """
 
     columns: Mapping[str, Encoded]
-    target: NDArray[Any]
+    target: NDArray[Any] | Windows
 
     @property
     def num_rows(self) -> int:
@@ -180,6 +220,8 @@ class Column(Protocol):
         same one are the same row twice. Rows of numbers and names alone are observations, and
         many of them may well agree.
       names: Whether a target of this type is one name out of few, which can be counted.
+      in_order: Need not be there: whether, as the target, its rows are steps in time, and examples
+        are windows of them.
       hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.

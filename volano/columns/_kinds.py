@@ -22,6 +22,7 @@ _KINDS: dict[str, tuple[str, Use]] = {
     "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
     "image": ("volano.columns.image:ImageColumn", "input"),
     "number": ("volano.columns.number:NumberColumn", "both"),
+    "series": ("volano.columns.series:SeriesColumn", "both"),
     "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }

@@ -12,6 +12,14 @@ from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
 from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
+from volano.data._timeline import Step, Timeline, regular_dates, time_line, time_step
+from volano.data._windows import (
+    GoldenWindows,
+    OrderedTable,
+    WindowSplits,
+    open_golden,
+    window_splits,
+)
 from volano.data._workers import encode_rows
 
 __all__ = [
@@ -20,7 +28,9 @@ __all__ = [
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "GoldenWindows",
     "LikeLabels",
+    "OrderedTable",
     "Prepared",
     "ReadReport",
     "Row",
@@ -29,7 +39,10 @@ __all__ = [
     "Snapshot",
     "SnapshotSummary",
     "SourceFile",
+    "Step",
     "TestSummary",
+    "Timeline",
+    "WindowSplits",
     "check_labels",
     "choose_golden",
     "clean",
@@ -41,9 +54,11 @@ __all__ = [
     "is_missing",
     "like_labels",
     "media_columns",
+    "open_golden",
     "places_by_file",
     "read_batches",
     "read_rows",
+    "regular_dates",
     "resolve",
     "sample",
     "save_columns",
@@ -51,5 +66,8 @@ __all__ = [
     "split_validation",
     "stat_digest",
     "take_snapshot",
+    "time_line",
+    "time_step",
+    "window_splits",
     "write_rows",
 ]

@@ -32,7 +32,13 @@ __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 _WRITE_ROWS = 8192
 
 
-def _schema(inputs: Sequence[str], target: str, held_out: bool, media: Sequence[str] = ()) -> Any:
+def _schema(
+    inputs: Sequence[str],
+    target: str,
+    held_out: bool,
+    order: Mapping[str, Any] | None = None,
+    media: Sequence[str] = (),
+) -> Any:
     import pyarrow
 
     return pyarrow.schema(
@@ -49,6 +55,7 @@ def _schema(inputs: Sequence[str], target: str, held_out: bool, media: Sequence[
             "held_out": json.dumps(held_out),
             # Only where there is any, so that tables without have the bytes that they had.
             **({"media": json.dumps(list(media))} if media else {}),
+            **({"order": json.dumps(dict(order))} if order is not None else {}),
         },
     )
 
@@ -57,7 +64,14 @@ def _hash_columns(exact: Hashes, folded: Hashes) -> list[list[bytes]]:
     return [[pair.tobytes() for pair in hashes] for hashes in (exact, folded)]
 
 
-def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bool = True) -> None:
+def write_rows(
+    snapshot: Snapshot,
+    rows: RowIndices,
+    path: Path,
+    *,
+    held_out: bool = True,
+    order: Mapping[str, Any] | None = None,
+) -> None:
     """Freeze rows of a snapshot into a file that stands alone.
 
     Args:
@@ -65,6 +79,7 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
       rows: Indices, written in this order.
       path: The file; an existing one is replaced at the end, or not at all.
       held_out: Whether the rows also come with the training data and must be left out of it.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: The disk is full or not writable (DATA-013).
     """
@@ -91,7 +106,7 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
             hashes = _hash_columns(exact_hashes(keys), folded_hashes(keys))
             yield [*columns, snapshot.places(part), *hashes]
 
-    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, media), batches())
+    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, order, media), batches())
 
 
 def _write(path: Path, schema: Any, batches: Iterator[list[Sequence[Any]]]) -> None:
@@ -148,6 +163,7 @@ def golden_from_test(
     target: str,
     out: Path,
     kinds: Mapping[str, str] | None = None,
+    order: Mapping[str, Any] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
 
@@ -157,6 +173,7 @@ def golden_from_test(
       target: Column to predict.
       out: The file to write, ``golden.arrow``.
       kinds: Column -> type, for all but texts and a target of names.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
     """
@@ -199,7 +216,7 @@ def golden_from_test(
     media = media_columns(kinds or {}, inputs)
     # Golden rows are judged by for ever: each file is read to its end before it becomes one.
     with packing(out.with_suffix(""), media, thorough=True) as packer:
-        _write(out, _schema(inputs, target, False, tuple(media)), batches())
+        _write(out, _schema(inputs, target, False, order, tuple(media)), batches())
     summary.broken = report.num_broken
     summary.notes = report.notes
     return summary
@@ -214,6 +231,9 @@ class GoldenRows:
       inputs: Names of the inputs.
       target: Name of the target.
       held_out: Whether they were taken from the training data (and not from a test table).
+      order: Of rows in time order: ``date``, the column of moments or None; ``context``, how many
+        of the first rows are there to look back at only; ``span``, first and last moment of the
+        others, None of a test table. None for rows without order.
       exact: Hashes of the inputs, shape (num_rows, 2), uint64.
       folded: Hashes of the inputs without case, space and punctuation, the same shape.
     """
@@ -225,6 +245,7 @@ class GoldenRows:
             self.inputs: tuple[str, ...] = tuple(json.loads(metadata["inputs"]))
             self.target = metadata["target"]
             self.held_out: bool = json.loads(metadata["held_out"])
+            self.order: dict[str, Any] | None = json.loads(metadata.get("order", "null"))
             self.num_rows = self._rows.num_rows
             self.media: tuple[str, ...] = tuple(json.loads(metadata.get("media", "[]")))
             self._pack = Pack(path.with_suffix("")) if self.media else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,11 +17,13 @@ from volano.columns import (
     EncodedSplit,
     FittedColumn,
     Ragged,
+    Windows,
     column_kind,
     media_kind,
 )
+from volano.data._snapshot_file import RowIndices, Snapshot
 
-__all__ = ["EncodedRows", "Prepared", "encode_split", "save_columns"]
+__all__ = ["EncodedRows", "Prepared", "encode_split", "save_columns", "save_windows"]
 
 COLUMNS = "columns.json"
 
@@ -68,7 +70,40 @@ class Prepared:
             column: Encoded(_arrays(folder / str(number)))
             for number, column in enumerate(self.inputs)
         }
-        return EncodedSplit(columns, np.load(folder / "target.npy", mmap_mode="r"))
+        target = _arrays(folder)["target"]
+        assert not isinstance(target, Ragged)
+        return EncodedSplit(columns, target)
+
+    def rows(self, split: str) -> RowIndices:
+        """Rows of the snapshot that a split was made of; of a forecast the last one looked at."""
+        found: RowIndices = np.load(self.folder / split / "rows.npy")
+        return found
+
+    def values(self, split: str, snapshot: Snapshot) -> Sequence[Any]:
+        """The right values of a split, as evaluators take them: raw, one for each example."""
+        target = self.split(split).target
+        if not isinstance(target, Windows):
+            return snapshot.column(snapshot.target, self.rows(split))
+        unscaled = self.target.unscaled(np.asarray(target))  # type: ignore[attr-defined]
+        names = self.target.columns  # type: ignore[attr-defined]
+        return [dict(zip(names, steps.T, strict=True)) for steps in unscaled]
+
+    def requests(self, split: str, snapshot: Snapshot, most: int) -> list[dict[str, Any]]:
+        """Rows of a split as a client would send them, at even distances."""
+        places = np.arange(self.split(split).num_rows, dtype=np.int64)
+        some = places[np.unique(np.linspace(0, len(places) - 1, most).astype(np.int64))]
+        columns: dict[str, Sequence[Any]] = {}
+        for name, encoded in self.split(split).columns.items():
+            array = encoded.arrays.get("values")
+            if isinstance(array, Windows):
+                unscaled = self.inputs[name].unscaled(array[some][..., None])  # type: ignore[attr-defined]
+                columns[name] = unscaled[..., 0].tolist()
+            else:
+                columns[name] = snapshot.values(name, self.rows(split)[some])
+        return [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
 
 
 def _load(folder: Path, entry: Mapping[str, Any]) -> FittedColumn:
@@ -76,11 +111,17 @@ def _load(folder: Path, entry: Mapping[str, Any]) -> FittedColumn:
     return column_kind(entry["type"]).Fitted.load(entry["name"], files)
 
 
-def _arrays(folder: Path) -> dict[str, Ragged | NDArray[Any]]:
-    arrays: dict[str, Ragged | NDArray[Any]] = {}
+def _arrays(folder: Path) -> dict[str, Ragged | Windows | NDArray[Any]]:
+    arrays: dict[str, Ragged | Windows | NDArray[Any]] = {}
     for path in sorted(folder.glob("*.npy")):
         name, _, part = path.stem.partition(".")
-        if part == "flat":
+        if part == "flat" and (folder / f"{name}.starts.npy").exists():
+            arrays[name] = Windows(
+                np.load(path, mmap_mode="r"),
+                np.load(folder / f"{name}.starts.npy"),
+                int(np.load(folder / f"{name}.length.npy")[0]),
+            )
+        elif part == "flat":
             arrays[name] = Ragged(
                 np.load(path, mmap_mode="r"), np.load(folder / f"{name}.offsets.npy")
             )
@@ -111,6 +152,14 @@ def save_columns(
     }
     text = json.dumps(entry, ensure_ascii=False, indent=1, sort_keys=True)
     (folder / COLUMNS).write_text(text + "\n", encoding="utf-8")
+
+
+def save_windows(folder: Path, name: str, windows: Windows) -> None:
+    """Write windows so that `Prepared.split` finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}.flat.npy", np.ascontiguousarray(windows.flat))
+    np.save(folder / f"{name}.starts.npy", windows.starts)
+    np.save(folder / f"{name}.length.npy", np.array([windows.length]))
 
 
 class _Growing:
@@ -193,6 +242,7 @@ def encode_split(
             for key, count in encoded.counts.items():
                 counts[name][key] = counts[name].get(key, 0) + count
             for key, array in encoded.arrays.items():
+                assert not isinstance(array, Windows)
                 if gone and not keep_lost:
                     array = _rows_of(array, kept)
                 if isinstance(array, Ragged):

@@ -7,7 +7,7 @@ alone; scikit-learn is imported only when a baseline that needs it is fitted.
 from __future__ import annotations
 
 from volano.evaluation._contract import Evaluator
-from volano.evaluation._kinds import evaluator, gate_metric
+from volano.evaluation._kinds import evaluator, gate_metric, independent_rows
 from volano.evaluation.baselines import (
     BASELINES,
     Baseline,
@@ -54,6 +54,7 @@ __all__ = [
     "evaluator",
     "fit_temperature",
     "gate_metric",
+    "independent_rows",
     "judge",
     "majority",
     "minimum_rows",

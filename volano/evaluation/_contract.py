@@ -43,14 +43,14 @@ class Evaluator(Protocol):
 
     @staticmethod
     def report(
-        task: Task, outputs: NDArray[Any], values: Sequence[str], target: FittedColumn
+        task: Task, outputs: NDArray[Any], values: Sequence[Any], target: FittedColumn
     ) -> dict[str, Any]:
         """All there is to say, with ``metrics`` (name -> value, low, high); JSON-able.
 
         Args:
           task: Calibrated.
           outputs: Shape (num_rows, ...), at least one row.
-          values: The right values, raw.
+          values: The right values, raw: text; of a forecast series -> steps to come.
           target: The fitted target column.
         """
 
@@ -68,13 +68,13 @@ class Evaluator(Protocol):
 
     @staticmethod
     def mistakes(
-        task: Task, outputs: NDArray[Any], values: Sequence[str], target: FittedColumn, most: int
+        task: Task, outputs: NDArray[Any], values: Sequence[Any], target: FittedColumn, most: int
     ) -> list[dict[str, Any]]:
         """The worst answers first: ``row``, ``right``, ``predicted`` and how sure; JSON-able."""
 
     @staticmethod
     def changes(
-        mine: tuple[Task, NDArray[Any]], other: tuple[Task, NDArray[Any]], values: Sequence[str]
+        mine: tuple[Task, NDArray[Any]], other: tuple[Task, NDArray[Any]], values: Sequence[Any]
     ) -> list[dict[str, Any]]:
         """What changed part by part between two bundles: task and outputs of each; JSON-able."""
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import FittedColumn
 from volano.errors import SpecError
 from volano.evaluation._contract import Evaluator
 
-__all__ = ["evaluator", "gate_metric"]
+__all__ = ["evaluator", "gate_metric", "independent_rows"]
 
 _KINDS = {
     "classification": "volano.evaluation._classification:ClassificationEvaluator",
+    "forecasting": "volano.evaluation._forecasting:ForecastingEvaluator",
     "regression": "volano.evaluation._regression:RegressionEvaluator",
 }
 
@@ -39,3 +44,17 @@ def gate_metric(metric: str, judge: type[Evaluator]) -> str:
             fix="gate: {metric: auto}",
         )
     return metric
+
+
+def independent_rows(
+    judge: type[Evaluator], num_rows: int, target: FittedColumn
+) -> NDArray[np.int64]:
+    """The rows that count as independent of each other, ascending; all, unless the task says so.
+
+    An evaluator whose rows are not, such as windows that overlap, has a method ``units``.
+    """
+    units = getattr(judge, "units", None)
+    found: NDArray[np.int64] = (
+        np.arange(num_rows, dtype=np.int64) if units is None else units(num_rows, target)
+    )
+    return found

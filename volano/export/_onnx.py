@@ -10,6 +10,7 @@ import onnx
 
 from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
+from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
 from volano.export._table import write_linear, write_table_inputs, write_trees
 
@@ -26,6 +27,9 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
       model: A network in evaluation mode, or a model of tables.
       inputs: The fitted input columns.
     """
+    if model.family in _GRAPHS:
+        made: onnx.ModelProto = _GRAPHS[model.family](model)
+        return made
     if model.family in _TABLES:
         writer = GraphWriter()
         values = write_table_inputs(writer, model.features)
@@ -73,3 +77,5 @@ def _bert_graph(network: Network) -> onnx.ModelProto:
 
 
 _TABLES: dict[str, Any] = {"linear": write_linear, "trees": write_trees}
+
+_GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

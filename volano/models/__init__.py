@@ -9,6 +9,7 @@ from volano.models._choose import check_encoder, choose_encoder, encoder_identit
 from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
 from volano.models._table import TableFeature, is_table, table_arrays, table_features
+from volano.models.forecast import LinearForecast, stacked_windows
 from volano.models.linear import LinearModel
 from volano.models.trees import TreesModel, tree_matrix
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from volano.models.encoders.text import TextEncoder
 
 __all__ = [
+    "LinearForecast",
     "LinearModel",
     "Network",
     "Pretrained",
@@ -34,6 +36,7 @@ __all__ = [
     "locate",
     "save_model",
     "save_weights",
+    "stacked_windows",
     "table_arrays",
     "table_features",
     "tree_matrix",

@@ -9,6 +9,7 @@ from typing import Any
 
 from volano.columns import FittedColumn
 from volano.models._table import table_features
+from volano.models.forecast import LinearForecast
 from volano.models.linear import LinearModel
 from volano.models.trees import TreesModel
 
@@ -32,5 +33,7 @@ def load_model(folder: Path, inputs: Mapping[str, FittedColumn]) -> Any:
         from volano.models._network import load_weights
 
         return load_weights(folder)
+    if family == LinearForecast.family:
+        return LinearForecast.load(folder)
     kinds: dict[str, Any] = {"linear": LinearModel, "trees": TreesModel}
     return kinds[family].load(folder, table_features(inputs))

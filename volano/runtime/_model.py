@@ -49,8 +49,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     bundle: str
     notes: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: Any = None
+    high: Any = None
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as JSON-able fields; what its task does not have is left out."""
@@ -216,7 +216,7 @@ class Model:
                     raise
         return columns
 
-    def cells(self, row: Mapping[str, str | None]) -> dict[str, Any]:
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row of a table as `predict` takes it; columns that are no inputs are left out.
 
         A cell that cannot be read counts as missing where its column knows missing values, as it
@@ -227,8 +227,9 @@ class Model:
         """
         found = {}
         for name, column in self.inputs.items():
+            cell = row.get(name)
             try:
-                found[name] = column.check(row.get(name) or "")
+                found[name] = column.check("" if cell is None else cell)
             except RequestError:
                 found[name] = column.check(None)
         return found

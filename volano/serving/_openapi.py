@@ -227,6 +227,9 @@ def _schemas(
     # An interval is only there where validation rows were enough to say how wide it has to be.
     always = ("probability", "probabilities")
     beside: dict[str, Any] = {name: dict(_FIELDS[name][0]) for name in fields}
+    if answer.get("type") == "object":
+        # A forecast's interval has the form of its value: series -> one end for each step.
+        beside = {name: {**answer, "description": beside[name]["description"]} for name in fields}
     if "probability" in fields:
         beside["probabilities"] = {
             "type": "object",

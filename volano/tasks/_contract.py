@@ -22,15 +22,16 @@ class Answer:
       value: What is predicted.
       probability: How sure the model is of `value`, 0 to 1; None where the task has none.
       probabilities: Name -> probability, highest first; empty where the task has none.
-      low: Lower end of the interval in which the right value is meant to lie; None without one.
+      low: Lower end of the interval in which the right value is meant to lie, in the form of
+        `value`; None without one.
       high: Its upper end.
     """
 
     value: Any
     probability: float | None
     probabilities: Mapping[str, float]
-    low: float | None = None
-    high: float | None = None
+    low: Any = None
+    high: Any = None
 
 
 class Task(Protocol):
@@ -40,6 +41,9 @@ class Task(Protocol):
       kind: Its name.
       version: Raised when the same outputs would be decoded otherwise.
       fields: What an answer has beside its value: name in tables of answers -> attribute.
+
+    A task whose answers follow a whole table, instead of standing beside each of its rows, says
+    so with a class attribute ``follows_table``; see `volano.tasks.forecasting`.
     """
 
     kind: ClassVar[str]

@@ -15,6 +15,7 @@ from volano.columns import EncodedSplit
 from volano.data import Prepared
 from volano.models import is_table
 from volano.spec import TrainSpec
+from volano.tasks import task_for_target
 
 __all__ = ["Fit", "Job", "Learner", "TrainedModel", "learner", "learner_kinds", "portfolio"]
 
@@ -129,6 +130,8 @@ def learner(name: str) -> type[Learner]:
 
 def portfolio(prepared: Prepared) -> tuple[str, ...]:
     """What ``train: {models: auto}`` trains, the simplest first."""
+    if task_for_target(prepared.target.kind).kind == "forecasting":
+        return ("linear",)
     if all(map(is_table, prepared.inputs.values())):
         return ("linear", "boosted")
     return ("network",)

@@ -70,7 +70,7 @@ class _Feed:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
         self.num_rows = split.num_rows
-        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
+        self.targets = aim.targets(np.asarray(split.target)) if aim else torch.zeros(0)
         self.widths = split.widths()
 
     def start_above(

@@ -63,6 +63,8 @@ class BoostedLearner:
 
     @staticmethod
     def suits(job: Job) -> str | None:
+        if job.task == "forecasting":
+            return "it answers with one number or name, and a forecast has many"
         return table_refusal(job.prepared.inputs)
 
     @staticmethod

@@ -99,6 +99,10 @@ class LinearLearner:
 
     @staticmethod
     def fit(job: Job) -> Fit:
+        if job.task == "forecasting":
+            from volano.training.linear_forecast import fit_linear_forecast
+
+            return fit_linear_forecast(job)
         features = table_features(job.prepared.inputs)
         train, validation = job.prepared.split("train"), job.prepared.split("validation")
         target = np.asarray(train.target)

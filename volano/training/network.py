@@ -17,7 +17,8 @@ class NetworkLearner:
 
     @staticmethod
     def suits(job: Job) -> str | None:
-        del job
+        if job.task == "forecasting":
+            return "it answers with one number or name, and a forecast has many"
         return None  # every column has an encoder
 
     @staticmethod

@@ -56,7 +56,7 @@ def answer_table(
     predict: Predict,
     step: Callable[[str, float, float], None] = lambda label, done, total: None,
 ) -> AnswerSummary:
-    """Answer every row of a table.
+    """Answer every row of a table; for a forecast, write the rows that follow its last one.
 
     Args:
       files: The table.
@@ -70,6 +70,10 @@ def answer_table(
       WheelError: The output cannot be written, or is the table itself (WHEEL-040, 041, 042).
     """
     check_output(output, files)
+    if getattr(model.task, "follows_table", False):
+        from volano.wheel._following import answer_end
+
+        return answer_end(files, output, model=model, predict=predict, step=step)
     columns = list(sample(files, 1).columns)
     missing = [name for name in model.inputs if name not in columns]
     if missing:

@@ -12,10 +12,10 @@ from volano.columns import column_kind, column_uses
 from volano.spec import CleanSpec, CompressSpec, GateSpec, ServeSpec, SplitSpec, TrainSpec
 from volano.tasks import task_for_target
 
-__all__ = ["spec_text"]
+__all__ = ["quoted", "spec_text"]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A name as YAML: plain where that is safe, which `yes`, `null` and `on` are not."""
     plain = re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text
     if plain and yaml.safe_load(text) == text:
@@ -26,8 +26,8 @@ def _quoted(text: str) -> str:
 
 def _addresses(addresses: Sequence[str]) -> str:
     if len(addresses) == 1:
-        return _quoted(addresses[0])
-    return "[" + ", ".join(_quoted(address) for address in addresses) + "]"
+        return quoted(addresses[0])
+    return "[" + ", ".join(quoted(address) for address in addresses) + "]"
 
 
 _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
@@ -62,7 +62,7 @@ def spec_text(
         "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
         "# Lines that start with '#' show the defaults; remove the '#' to change one.",
         "",
-        f"name: {_quoted(name)}",
+        f"name: {quoted(name)}",
         f"data: {_addresses(data)}",
         f"test: {_addresses(test)}"
         if test
@@ -73,15 +73,15 @@ def spec_text(
     ]
     hinted: set[str] = set()
     for column, kind in inputs.items():
-        lines.append(f"  {_quoted(column)}: {kind}")
+        lines.append(f"  {quoted(column)}: {kind}")
         # Once for each type: a table may have a hundred numbers.
         hint = getattr(column_kind(kind), "hint", "")
         if hint and kind not in hinted:
-            lines.append(f"  # {_quoted(column)}: {hint}")
+            lines.append(f"  # {quoted(column)}: {hint}")
         hinted.add(kind)
     able = [kind for kind, use in column_uses().items() if use in ("target", "both")]
     asked = ", ".join(f"{kind} asks for {task_for_target(kind).kind}" for kind in able)
-    lines += ["target:", f"  {_quoted(target)}: {target_kind}", f"  # {asked}", ""]
+    lines += ["target:", f"  {quoted(target)}: {target_kind}", f"  # {asked}", ""]
     for section, (model, comment) in _SECTIONS.items():
         if section == "split" and test:
             continue

@@ -142,6 +142,11 @@ MEASURES: Mapping[str, Measure] = {
         lambda low, high: f"{100 * low:.1f} to {100 * high:.1f}",
         share=True,
     ),
+    "mse": _number(
+        "Mean squared error",
+        "on the fitted scale, where 1 is the variance of a series over the training rows",
+        short="MSE",
+    ),
     "rmse": _number(
         "RMSE",
         "root of the mean squared error: the size of an error, large ones weighing most",
@@ -184,6 +189,9 @@ MEASURES: Mapping[str, Measure] = {
     "mase": _number(
         "MASE", "error in units of what repeating the last season errs; under 1 beats it"
     ),
+    "pinball": _number(
+        "Pinball loss", "what the two ends of the intervals cost; narrow ones that hold cost least"
+    ),
     "bias": _number("Bias", "mean of prediction minus truth; 0 is none", top=None),
     "interval_coverage": _share(
         "Intervals that hold the truth", "90 % is what they are meant to hold"
@@ -196,6 +204,9 @@ ABOUT = {
     "classification": "Bars run from 0 to 100 %; for log loss to that of a guess without looking, "
     "for calibration error to 20 %. With one answer per row, precision, recall and F1 over all "
     "rows together (“micro”) equal accuracy.",
+    "forecasting": "Mean squared and absolute errors are on the fitted scale, so that all series "
+    "weigh the same; each bar runs from 0 to the largest value in its line. Intervals are of "
+    "blocks as long as the horizon, since forecasts that overlap err together.",
     "regression": "Errors are in the target's own unit; each bar runs from 0 to the largest value "
     "in its line.",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from volano.wheel.report._evidence import Evidence, gather
+from volano.wheel.report._forecasts import by_series, by_step, forecasts
 from volano.wheel.report._format import moment
 from volano.wheel.report._learning import candidates, training
 from volano.wheel.report._making import history, making
@@ -29,6 +30,7 @@ _FIRST: tuple[_Section, ...] = (ships, metrics, data, models, training)
 _LAST: tuple[_Section, ...] = (candidates, mistakes, history, making)
 SECTIONS: Mapping[str, tuple[_Section, ...]] = {
     "classification": (*_FIRST, confusion, classes, calibration, *_LAST),
+    "forecasting": (*_FIRST, forecasts, by_step, by_series, *_LAST),
     "regression": (*_FIRST, fitted, residuals, intervals, *_LAST),
 }
 """Task -> the sections of its page; a task that is not here has those that all have."""

@@ -21,7 +21,7 @@ from volano.compression import (
 )
 from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import evaluator, gate_metric
+from volano.evaluation import evaluator, gate_metric, independent_rows
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec
 from volano.store import Run
@@ -179,7 +179,9 @@ class _Making:
         if len(rows) == 0:
             return np.zeros(0)
         outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-        return self.judge.scores(metric, model.task, outputs, np.asarray(split.target)[rows])
+        targets = np.asarray(split.target[rows])
+        scores = self.judge.scores(metric, model.task, outputs, targets)
+        return scores[independent_rows(self.judge, len(scores), self._prepared.target)]
 
     def _check_parity(self, name: str, model: Model) -> None:
         """Compare the fp32 graph with the model it was made from, and refuse a difference."""
@@ -238,16 +240,14 @@ def _calibration(prepared: Prepared) -> Calibration:
 
 def _scored_rows(split: EncodedSplit) -> np.ndarray:
     targets = np.asarray(split.target)
-    known = np.flatnonzero(targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets))
+    there = targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets)
+    # Of forecasts each row has many targets, of which some may be missing.
+    known = np.flatnonzero(there.reshape(len(there), -1).any(axis=1) if there.ndim > 1 else there)
+    if there.ndim > 1:
+        return known
     return known[:: max(1, -(-len(known) // VALIDATION_ROWS))]
 
 
 def _speed_rows(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     """Real rows to time answers with."""
-    snapshot = Snapshot.open(context.parent("data"))
-    rows = np.load(context.parent("prepare") / "train" / "rows.npy")
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, SPEED_ROWS).astype(np.int64))]
-    columns = {name: snapshot.values(name, some) for name in prepared.inputs}
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    return prepared.requests("train", Snapshot.open(context.parent("data")), SPEED_ROWS)

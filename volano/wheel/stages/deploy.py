@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.compression import measure_speed
-from volano.data import GoldenRows
+from volano.data import GoldenRows, GoldenWindows, open_golden
 from volano.evaluation import (
     AlphaSpending,
     evaluator,
     gate_metric,
+    independent_rows,
     judge,
     minimum_rows,
 )
@@ -65,13 +66,15 @@ class DeployStage:
         }
         if same:
             return ingredients
-        golden_rows = int(parents["golden"].summary["rows"])
+        found = parents["golden"].summary
+        # Of rows that overlap only those count that do not.
+        golden_rows = int(found.get("independent", found["rows"]))
         fewest = 0
 
         def worth(number: int) -> bool:
             # With so few rows nothing can be promoted, whatever the answers: nothing is spent.
             nonlocal fewest
-            fewest = _fewest_rows(setting.spec.gate, number)
+            fewest = _fewest_rows(setting.spec.gate, number, "independent" in found)
             return golden_rows >= fewest
 
         number = setting.store.test_number(digest(question), worth=worth)
@@ -81,11 +84,11 @@ class DeployStage:
 
     def run(self, context: Context) -> Mapping[str, Any]:
         out = context.out
-        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
         source = chosen_bundle(context.parents["compress"])
         _link_folder(source, out / BUNDLE)
         # One thread: how several share a sum decides its last digits, and artifacts are compared.
         model = load(source, threads=1)
+        golden = open_golden(context.parent("golden") / golden_stage.FILE, model.target)
         summary: dict[str, Any] = {"bundle_id": model.id, "golden_rows": golden.num_rows}
         metrics: dict[str, Any] = {}
         if golden.num_rows:
@@ -113,7 +116,9 @@ class DeployStage:
         context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
         return summary
 
-    def _speed(self, context: Context, golden: GoldenRows, source: Path) -> dict[str, Any] | None:
+    def _speed(
+        self, context: Context, golden: GoldenRows | GoldenWindows, source: Path
+    ) -> dict[str, Any] | None:
         """The candidate and the champion, timed one after the other on the same golden rows."""
         champion = context.ingredients["question"]["champion"]
         asked = context.ingredients
@@ -132,7 +137,9 @@ class DeployStage:
             "champion": measure_speed(load(other), rows),
         }
 
-    def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
+    def _verdict(
+        self, context: Context, golden: GoldenRows | GoldenWindows, model: Model
+    ) -> dict[str, Any]:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
@@ -145,13 +152,14 @@ class DeployStage:
                 "reason": f"it is the champion of turn {turn}: there is nothing to compare",
             }
         level = AlphaSpending(gate.alpha).level(number)
-        fewest = _fewest_rows(gate, number)
+        evaluating = evaluator(model.task.kind)
+        units = independent_rows(evaluating, golden.num_rows, model.target)
+        fewest = _fewest_rows(gate, number, getattr(evaluating, "units", None) is not None)
         spent = {"test_number": number, "level": level}
         # This question was asked under another setting of the gate, and has its number already.
-        if golden.num_rows < fewest:
-            return {**unspent, **spent, **_too_few(golden.num_rows, fewest)}
+        if len(units) < fewest:
+            return {**unspent, **spent, **_too_few(len(units), fewest)}
         champion = context.ingredients["question"]["champion"]
-        evaluating = evaluator(model.task.kind)
         metric = gate_metric(gate.metric, evaluating)
         ours_N = _outputs(model, golden)
         right = model.target.targets(golden.targets)  # type: ignore[attr-defined]
@@ -160,8 +168,14 @@ class DeployStage:
             other = load(context.setting.store.artifact(champion).path / BUNDLE, threads=1)
             theirs_N = _outputs(other, golden)
             # By its own codes: the champion may know other classes.
-            other_right = other.target.targets(golden.targets)  # type: ignore[attr-defined]
-            theirs = evaluating.scores(metric, other.task, theirs_N, other_right)
+            other_task, other_right = other.task, other.target.targets(golden.targets)  # type: ignore[attr-defined]
+            if translate := getattr(evaluating, "translate", None):
+                # Forecasts are scored on the candidate's scale: there is no unit for all series.
+                theirs_T = translate(other.task, theirs_N, model.task)
+                right = np.where(np.isnan(theirs_T), np.nan, right)
+                theirs = evaluating.scores(metric, model.task, theirs_T, right)
+            else:
+                theirs = evaluating.scores(metric, other_task, theirs_N, other_right)
             changes = evaluating.changes(
                 (model.task, ours_N), (other.task, theirs_N), golden.targets
             )
@@ -176,6 +190,7 @@ class DeployStage:
             predictions = np.load(context.parent("evaluate") / f"baseline_{best}.npy")
             theirs = evaluating.baseline_scores(metric, predictions, right)
         ours = evaluating.scores(metric, model.task, ours_N, right)
+        ours, theirs = ours[units], theirs[units]
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
         mine, other_mean = float(ours.mean()), float(theirs.mean())
         effect = evaluating.describe(metric, mine, other_mean, found)
@@ -193,9 +208,14 @@ class DeployStage:
         }
 
 
-def _fewest_rows(gate: GateSpec, number: int) -> int:
-    """The golden rows below which test `number` cannot end in a promotion."""
-    return max(gate.min_rows, minimum_rows(AlphaSpending(gate.alpha).level(number)))
+def _fewest_rows(gate: GateSpec, number: int, overlapping: bool) -> int:
+    """The golden rows below which test `number` cannot end in a promotion.
+
+    Each of the few that are left of overlapping rows stands for many: the spec's ``min_rows``,
+    which is about rows of a table, is not asked of them.
+    """
+    fewest = minimum_rows(AlphaSpending(gate.alpha).level(number))
+    return fewest if overlapping else max(gate.min_rows, fewest)
 
 
 def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
@@ -233,7 +253,7 @@ def _link_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, place)
 
 
-def _outputs(model: Model, golden: GoldenRows) -> NDArray[np.float32]:
+def _outputs(model: Model, golden: GoldenRows | GoldenWindows) -> NDArray[np.float32]:
     """The bundle's outputs for the golden rows, from their raw values."""
     columns = {name: golden.values(name) for name in model.inputs}
     parts = []
@@ -243,13 +263,19 @@ def _outputs(model: Model, golden: GoldenRows) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _write_mistakes(path: Path, golden: GoldenRows, worst: Sequence[Mapping[str, Any]]) -> None:
+def _short(value: Any) -> Any:
+    return value[:500] if isinstance(value, str) else [round(float(x), 6) for x in value[-5:]]
+
+
+def _write_mistakes(
+    path: Path, golden: GoldenRows | GoldenWindows, worst: Sequence[Mapping[str, Any]]
+) -> None:
     """The golden rows that were answered worst, with what they are."""
     columns = {name: golden.column(name) for name in golden.inputs}
     places = golden.places
     with path.open("w", encoding="utf-8") as file:
         for found in worst:
             row = found["row"]
-            inputs = {name: values[row][:500] for name, values in columns.items()}
+            inputs = {name: _short(values[row]) for name, values in columns.items()}
             line = {"place": places[row], "inputs": inputs, **found}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

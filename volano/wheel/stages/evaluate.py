@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import column_kind, media_kind
-from volano.data import GoldenRows, Prepared, Snapshot
+from volano.data import GoldenRows, Prepared, Snapshot, open_golden
 from volano.evaluation import BASELINES, evaluator, table_baselines
 from volano.models import is_table, table_features, tree_matrix
 from volano.store import Run
@@ -51,9 +51,7 @@ class EvaluateStage:
             np.save(out / f"parity_{name}.npy", outputs[:PARITY_ROWS])
             if name == trained["best"] and len(targets):
                 task = kind.from_dict(states[name], prepared.target)
-                rows = np.load(context.parent("prepare") / "validation" / "rows.npy")
-                snapshot = Snapshot.open(context.parent("data"))
-                values = snapshot.column(snapshot.target, rows)
+                values = prepared.values("validation", Snapshot.open(context.parent("data")))
                 report = judge.report(task, outputs, values, prepared.target)
                 shown = judge.show(judge.headline, report["metrics"][judge.headline])
                 say(f"    validation {judge.headline} {shown}")
@@ -71,7 +69,7 @@ class EvaluateStage:
 
     def _baselines(self, context: Context, prepared: Prepared, task: str) -> dict[str, Any]:
         """Each baseline's answers on the golden rows, and how good they are."""
-        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        golden = open_golden(context.parent("golden") / golden_stage.FILE, prepared.target)
         if golden.num_rows == 0:
             return {}
         judge = evaluator(task)
@@ -82,7 +80,11 @@ class EvaluateStage:
             if column_kind(column.kind).content and not media_kind(column.kind)
         ]
         found: dict[str, NDArray[Any]]
-        if content and task == "classification":
+        own = getattr(judge, "baselines", None)
+        if own is not None:
+            found = own(prepared)
+        elif content and task == "classification":
+            assert isinstance(golden, GoldenRows)
             found = self._text_baselines(context, prepared, golden, content)
         else:
             found = self._table_baselines(context, prepared, task)

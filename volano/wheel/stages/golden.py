@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.columns import column_kind
 from volano.data import (
     GoldenRows,
+    OrderedTable,
     Snapshot,
     choose_golden,
     golden_from_test,
@@ -17,14 +19,23 @@ from volano.data import (
     resolve,
     write_rows,
 )
+from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.data import media_identity, source_identity
 
-__all__ = ["GoldenStage"]
+__all__ = ["GoldenStage", "ordered_table"]
 
 FILE = "golden.arrow"
 FIX = "write the right path under test: in volano.yaml"
+
+
+def ordered_table(spec: Spec) -> OrderedTable | None:
+    """What the columns are in a table in time order; None where rows have no order."""
+    column = spec.target_column
+    if not getattr(column_kind(column.type), "in_order", False):
+        return None
+    return OrderedTable.of(spec.kinds, spec.target_name, column.options)
 
 
 class GoldenStage:
@@ -37,7 +48,11 @@ class GoldenStage:
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
         spec = setting.spec
-        columns = {"inputs": list(spec.inputs), "target": spec.target_name}
+        columns: dict[str, Any] = {"inputs": list(spec.inputs), "target": spec.target_name}
+        order = ordered_table(spec)
+        if order:
+            # What is looked back at before the golden steps is frozen with them.
+            columns |= {"window": order.options.get("window"), "horizon": order.horizon}
         if spec.test:
             files = resolve(spec.test, root=setting.root, fix=FIX)
             named = [[file.name, source_identity(setting, file)] for file in files]
@@ -49,14 +64,25 @@ class GoldenStage:
         spec = context.spec
         summary: dict[str, Any] = {}
         if spec.test:
+            order = ordered_table(spec)
             found = golden_from_test(
                 resolve(spec.test, root=context.root),
                 inputs=tuple(spec.inputs),
                 target=spec.target_name,
                 out=context.out / FILE,
                 kinds=spec.kinds,
+                order={"date": order.date, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()
+            if order:
+                summary["independent"] = found.num_rows // order.horizon
+        elif order := ordered_table(spec):
+            snapshot = Snapshot.open(context.parent("data"))
+            rows, facts, independent = order.choose_golden(
+                snapshot, share=spec.split.golden, most=spec.split.golden_max
+            )
+            write_rows(snapshot, rows, context.out / FILE, order=facts)
+            summary["independent"] = independent
         else:
             snapshot = Snapshot.open(context.parent("data"))
             rows = choose_golden(

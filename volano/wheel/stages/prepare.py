@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from volano.columns import FittedColumn, column_kind, media_kind
 from volano.data import (
     GoldenRows,
+    OrderedTable,
     Snapshot,
     clean,
     encode_rows,
     encode_split,
     save_columns,
     split_snapshot,
+    window_splits,
 )
 from volano.errors import DataError
 from volano.models import choose_encoder, encoder_identity
@@ -71,6 +73,9 @@ class PrepareStage:
         spec, out, say = context.spec, context.out, context.progress.say
         snapshot = Snapshot.open(context.parent("data"))
         golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        order = golden_stage.ordered_table(spec)
+        if order:
+            return _prepare_windows(context, order, snapshot, golden)
         selection = clean(snapshot, spec.clean, golden=golden, findings=out / "findings.jsonl")
         train, validation = split_snapshot(
             snapshot, selection.rows, share=spec.split.validation, seed=spec.split.seed
@@ -166,6 +171,38 @@ def _nothing_left(snapshot: Snapshot) -> DataError:
         expected="rows that are neither empty, doubled nor golden, with files that can be read",
         fix="volano check",
     )
+
+
+def _prepare_windows(
+    context: Context, order: OrderedTable, snapshot: Snapshot, golden: GoldenRows
+) -> Mapping[str, Any]:
+    """As `PrepareStage.run`, where rows are steps in time and examples are windows of them."""
+    spec, out = context.spec, context.out
+    selection = clean(snapshot, spec.clean, findings=out / "findings.jsonl")
+    rows = selection.rows[selection.rows < snapshot.num_source_rows]
+    made = window_splits(out, order, snapshot, rows, golden, share=spec.split.validation)
+    save_columns(out, made.inputs, made.target, {name: {} for name in made.inputs})
+    cleaning = selection.as_dict()
+    cleaning["counts"]["golden"] |= {"rows": made.golden_steps, "action": "dropped"}
+    cleaning["counts"]["kept"]["rows"] -= made.golden_steps
+    facts = made.facts
+    context.progress.say(
+        f"    {facts['steps']} steps of {facts['step'] or 'one row'}, season {facts['season']}, "
+        f"window {facts['window']}, horizon {facts['horizon']}; mended: {facts['gaps']} gaps, "
+        f"{facts['repeated']} repeated, {facts['out_of_order']} out of order"
+    )
+    summary = {
+        "train_rows": made.rows["train"],
+        "validation_rows": made.rows["validation"],
+        "golden_rows": made.rows["golden"],
+        "classes": 0,
+        "cleaning": cleaning,
+        "columns": {name: {} for name in made.inputs},
+        "series": facts,
+    }
+    text = json.dumps(summary, ensure_ascii=False, indent=1)
+    (out / "summary.json").write_text(text, encoding="utf-8")
+    return summary
 
 
 def _golden_batches(
