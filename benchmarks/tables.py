@@ -167,6 +167,8 @@ def adult(options: argparse.Namespace) -> Iterator[str]:
     def read(path: Path) -> Rows:
         with path.open(encoding="utf-8", newline="") as file:
             found = [[cell.strip() for cell in row] for row in csv.reader(file) if len(row) == 15]
+        if found[0][0] == "age":
+            found = found[1:]  # some copies begin with names of columns
         return [
             [*("" if cell == "?" else cell for cell in row[:-1]), row[-1].rstrip(".")]
             for row in found

@@ -276,6 +276,7 @@ def feedback_import(
             inputs=list(wheel.spec.inputs),
             target=wheel.spec.target_name,
             kind=wheel.spec.target_column.type,
+            kinds=wheel.spec.kinds,
             known=known,
             who=who,
             new_class=new_class,

@@ -123,7 +123,7 @@ def test_a_series_that_never_changes_is_answered_by_itself(tmp_path: Path) -> No
     np.testing.assert_allclose(fit.outputs, 7.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["boosted", "network"])
+@pytest.mark.parametrize("name", ["boosted", "forest", "network"])
 def test_models_of_single_answers_refuse_forecasts(name: str, tmp_path: Path) -> None:
     refusal = learner(name).suits(job(tmp_path, waves(60)))
     assert refusal == "it answers with one number or name, and a forecast has many"

@@ -43,6 +43,10 @@ class MediaKind(Protocol):
     def recognises(start: bytes) -> bool:
         """Whether a file that begins with these 64 bytes (or fewer) is of this type."""
 
+    @staticmethod
+    def problem(data: bytes | memoryview) -> str | None:
+        """Why a file cannot be read to its end, in words; None when it can."""
+
 
 class CheckedMedia(str):
     """Media as base64, which a log can keep, beside what `check` has already decoded.

@@ -341,6 +341,14 @@ class AudioColumn:
         return wave or aiff or start[:4] in (b"fLaC", b"OggS") or (mpeg and start[1] != 0xD8)
 
     @staticmethod
+    def problem(data: bytes | memoryview) -> str | None:
+        try:
+            read_audio(data, 8000, math.ceil(LONGEST_S * 8000))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    @staticmethod
     def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
         del use
         return infer_media(values, AudioColumn.extensions, AudioColumn.recognises, "recordings")

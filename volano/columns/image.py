@@ -311,6 +311,14 @@ class ImageColumn:
         return start.startswith(known) or webp or start[:2] in (b"P2", b"P3", b"P5", b"P6")
 
     @staticmethod
+    def problem(data: bytes | memoryview) -> str | None:
+        try:
+            read_image(data, SMALLEST_SIZE, SMALLEST_SIZE, 1)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    @staticmethod
     def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
         del use
         return infer_media(values, ImageColumn.extensions, ImageColumn.recognises, "images")

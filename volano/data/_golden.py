@@ -1,7 +1,8 @@
 """Golden rows: the ones that judge bundles and never train one, in a file of their own.
 
 golden.arrow is an Arrow IPC file with the inputs, the target as text, where each row came from,
-and its hashes, so that it needs nothing else for as long as the wheel lives.
+and its hashes, so that it needs nothing else for as long as the wheel lives. Photos and recordings
+of the rows are in golden.pack beside it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 
 from volano.data._form import TableForm
 from volano.data._keys import Hashes, exact_hashes, folded_hashes
+from volano.data._media import Pack, PackWriter, media_columns
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
-from volano.data._snapshot import disk_error, sift
+from volano.data._snapshot import disk_error, packed, packing, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
 from volano.data._table import ReadReport, place_of
@@ -31,7 +33,11 @@ _WRITE_ROWS = 8192
 
 
 def _schema(
-    inputs: Sequence[str], target: str, held_out: bool, order: Mapping[str, Any] | None = None
+    inputs: Sequence[str],
+    target: str,
+    held_out: bool,
+    order: Mapping[str, Any] | None = None,
+    media: Sequence[str] = (),
 ) -> Any:
     import pyarrow
 
@@ -47,6 +53,8 @@ def _schema(
             "inputs": json.dumps(list(inputs)),
             "target": target,
             "held_out": json.dumps(held_out),
+            # Only where there is any, so that tables without have the bytes that they had.
+            **({"media": json.dumps(list(media))} if media else {}),
             **({"order": json.dumps(dict(order))} if order is not None else {}),
         },
     )
@@ -76,6 +84,18 @@ def write_rows(
       DataError: The disk is full or not writable (DATA-013).
     """
 
+    media = snapshot.summary.media
+    if media:
+        try:
+            pack = PackWriter(path.with_suffix(""))
+            for name in media:
+                for value in snapshot.values(name, rows):
+                    if value is not None:
+                        pack.add(value)
+            pack.close()
+        except OSError as error:
+            raise disk_error(path.parent, error) from None
+
     def batches() -> Iterator[list[Sequence[Any]]]:
         for start in range(0, len(rows), _WRITE_ROWS):
             part = rows[start : start + _WRITE_ROWS]
@@ -86,7 +106,7 @@ def write_rows(
             hashes = _hash_columns(exact_hashes(keys), folded_hashes(keys))
             yield [*columns, snapshot.places(part), *hashes]
 
-    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, order), batches())
+    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, order, media), batches())
 
 
 def _write(path: Path, schema: Any, batches: Iterator[list[Sequence[Any]]]) -> None:
@@ -171,6 +191,8 @@ def golden_from_test(
         for batch in read_batches(files, columns=[*inputs, target], report=report):
             summary.read += len(batch.numbers) + len(batch.broken)
             name = files[batch.file].name
+            if packer:
+                batch = packed(packer, batch, files[batch.file].base, report.files[batch.file])
             for lost in batch.broken:
                 note("broken", name, lost.number)
             if not batch.columns:
@@ -191,7 +213,10 @@ def golden_from_test(
         if not summary.num_rows:
             raise no_rows(files, report, summary.empty)
 
-    _write(out, _schema(inputs, target, False, order), batches())
+    media = media_columns(kinds or {}, inputs)
+    # Golden rows are judged by for ever: each file is read to its end before it becomes one.
+    with packing(out.with_suffix(""), media, thorough=True) as packer:
+        _write(out, _schema(inputs, target, False, order, tuple(media)), batches())
     summary.broken = report.num_broken
     summary.notes = report.notes
     return summary
@@ -222,8 +247,10 @@ class GoldenRows:
             self.held_out: bool = json.loads(metadata["held_out"])
             self.order: dict[str, Any] | None = json.loads(metadata.get("order", "null"))
             self.num_rows = self._rows.num_rows
+            self.media: tuple[str, ...] = tuple(json.loads(metadata.get("media", "[]")))
+            self._pack = Pack(path.with_suffix("")) if self.media else None
             self.exact, self.folded = (self._hashes(name) for name in ("exact", "folded"))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise damaged(path, error) from None
 
     @classmethod
@@ -249,6 +276,13 @@ class GoldenRows:
         """The texts of an input."""
         assert name in self.inputs, name
         return self._rows.take(f"input.{name}", self._all())
+
+    def values(self, name: str) -> list[Any]:
+        """What a fitted column encodes: texts, or the bytes of files, read when they are used."""
+        found = self.column(name)
+        if self._pack is None or name not in self.media:
+            return found
+        return self._pack.get(found)
 
     def _all(self) -> RowIndices:
         return np.arange(self.num_rows, dtype=np.int64)

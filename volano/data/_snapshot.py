@@ -5,6 +5,7 @@
     labels.json     labels in the order of their codes, with their numbers of rows
     findings.jsonl  broken, empty and repaired rows, each with its place
     summary.json    counts, and what was found in each file
+    media.pack, media.index.npy   the photos and recordings that the rows refer to, if any
 
 One pass over the sources, with memory that does not depend on their size: rows go to disk in
 batches, and hashes and codes straight into keys.npy. Codes are given in the order of appearance
@@ -16,7 +17,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,14 +25,24 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
+from volano.columns import MediaKind
 from volano.data._form import TableForm
 from volano.data._keys import KEY_DTYPE
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
+from volano.data._media import Packer, media_columns
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
 from volano.data._sources import SourceFile
-from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt, place_of
+from volano.data._table import (
+    Batch,
+    BrokenRow,
+    FileReport,
+    ReadReport,
+    Repair,
+    excerpt,
+    place_of,
+)
 from volano.errors import DataError, shorten
 
 __all__ = [
@@ -44,6 +55,8 @@ __all__ = [
 ]
 
 FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
+MEDIA_FILES = ("media.pack", "media.index.npy")
+MEDIA = "media"
 FEEDBACK = "feedback"
 _FEEDBACK_ROWS = 8192
 
@@ -80,6 +93,7 @@ class SnapshotSummary:
       counted: Whether the targets are names out of few; else there are no labels, and the code of
         a row only tells whether two targets are the same.
       observations: Whether equal rows are several observations and not one row twice.
+      media: Inputs that are files, whose cells refer to the pack.
     """
 
     inputs: tuple[str, ...]
@@ -98,6 +112,7 @@ class SnapshotSummary:
     first: dict[str, list[str]] = field(default_factory=dict)
     counted: bool = True
     observations: bool = False
+    media: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -139,8 +154,13 @@ def take_snapshot(
     assert inputs
     report = ReadReport()
     form = TableForm.of(inputs, target, kinds or {})
+    media = media_columns(kinds or {}, inputs)
     summary = SnapshotSummary(
-        tuple(inputs), target, counted=form.counted, observations=form.observations
+        tuple(inputs),
+        target,
+        counted=form.counted,
+        observations=form.observations,
+        media=tuple(media),
     )
     out.mkdir(parents=True, exist_ok=True)
     done = False
@@ -148,11 +168,17 @@ def take_snapshot(
         with ExitStack() as stack:
             writer = stack.enter_context(_SnapshotWriter(out, summary, form))
             columns = [*inputs, target]
+            packer = stack.enter_context(packing(out / MEDIA, media))
             for batch in read_batches(files, columns=columns, report=report, progress=progress):
                 place = files[batch.file].name
+                if packer:
+                    found = report.files[batch.file]
+                    batch = packed(packer, batch, files[batch.file].base, found)
                 writer.add(batch, place, on_broken=on_broken, on_empty=on_empty)
             summary.num_source_rows = summary.num_rows
             for batch in _feedback_batches(feedback, columns):
+                if packer:
+                    batch = packer.pack(batch, None)
                 writer.add(batch, FEEDBACK, on_broken=on_broken, on_empty=on_empty)
             summary.num_feedback_rows = summary.num_rows - summary.num_source_rows
             if not summary.num_rows:
@@ -170,9 +196,35 @@ def take_snapshot(
         raise disk_error(out, error) from None
     finally:
         if not done:
-            for name in FILES:
+            for name in (*FILES, *MEDIA_FILES):
                 (out / name).unlink(missing_ok=True)
     return summary
+
+
+@contextmanager
+def packing(
+    path: Path, media: Mapping[str, type[MediaKind]], *, thorough: bool = False
+) -> Iterator[Packer | None]:
+    """What packs the files of these columns; None when there are none."""
+    if not media:
+        yield None
+        return
+    packer = Packer(path, media, thorough=thorough)
+    try:
+        yield packer
+    except BaseException:
+        packer.abort()
+        raise
+    packer.close()
+
+
+def packed(packer: Packer, batch: Batch, base: Path, report: FileReport) -> Batch:
+    """A batch whose files are in the pack, with those that cannot be read among the broken rows."""
+    before = len(batch.numbers)
+    batch = packer.pack(batch, base)
+    report.num_rows -= before - len(batch.numbers)
+    report.num_broken += before - len(batch.numbers)
+    return batch
 
 
 def disk_error(out: Path, error: OSError) -> DataError:

@@ -213,6 +213,10 @@ class GoldenWindows:
         row_of = dict(zip(self.line.place.tolist(), range(self._golden.num_rows), strict=True))
         return [places[row_of[at - 1]] if at - 1 in row_of else "" for at in self.starts.tolist()]
 
+    def values(self, name: str) -> list[Floats]:
+        """What a fitted column encodes: the same as `column`."""
+        return self.column(name)
+
     def column(self, name: str) -> list[Floats]:
         """All of a series before each forecast, as a request would give it."""
         values = self._filled[:, self.inputs.index(name)]

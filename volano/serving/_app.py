@@ -17,7 +17,7 @@ from volano.columns import FittedColumn, facts_of
 from volano.errors import RequestError, StoreError, nearest, shorten
 from volano.runtime import Model
 from volano.serving._batcher import Batcher
-from volano.serving._body import Gone, Receive, Scope, ask, read_json, whole_number
+from volano.serving._body import Gone, Receive, Scope, ask, header, read_json, whole_number
 from volano.serving._docs import PAGE
 from volano.serving._feedback import corrections
 from volano.serving._openapi import describe
@@ -33,6 +33,9 @@ PROBE_S = 1.0
 """How long an answer of /readyz holds: who asks more often is answered from memory."""
 
 LONGEST_QUEUE = 1000
+
+LARGE_BYTES = 50_000
+"""A body from which on its values are checked beside the event loop."""
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -180,7 +183,12 @@ class App:
                 top = whole_number(wanted["top"], "top", 0, 999_999_999)
         body = await read_json(scope, receive, self._serve.max_request_bytes)
         model = self.slot.current
-        columns = model.check(self._rows(body, model))
+        rows = self._rows(body, model)
+        if int(header(scope, b"content-length") or LARGE_BYTES) < LARGE_BYTES:
+            columns = model.check(rows)
+        else:
+            # Checking a photo decodes it: others are answered meanwhile.
+            columns = await asyncio.to_thread(model.check, rows)
         batcher = self._batcher or self._start()
         rendered = await batcher.answer(model, columns, top)
         await reply(scope, send, b'{"predictions":[' + b",".join(rendered) + b"]}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
+from volano.data import BrokenRow, ReadReport, Row, SourceFile, embedded, read_rows, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
 from volano.runtime import Model, Prediction
@@ -106,6 +106,7 @@ def answer_table(
                 predict,
                 write,
                 summary,
+                [file.base for file in files],
             )
             step("predicting", min(report.size_bytes, total - 1), total)
     step("predicting", total, total)
@@ -126,10 +127,12 @@ def _answer_batch(
     predict: Predict,
     write: Callable[[Mapping[str, Any]], object],
     summary: AnswerSummary,
+    bases: Sequence[Path],
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
-    wanted = [model.cells(row.values) for row in whole]
+    kinds = {name: column.kind for name, column in model.inputs.items()}
+    wanted = [model.cells(embedded(row.values, kinds, bases[row.file])) for row in whole]
     answers = iter(predict(wanted) if wanted else [])
     for row in batch:
         summary.rows += 1

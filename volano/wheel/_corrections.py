@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from volano.columns import FittedColumn, column_kind
-from volano.data import BrokenRow, SourceFile, is_missing, read_rows, sample
+from volano.data import BrokenRow, SourceFile, embedded, is_missing, read_rows, sample
 from volano.errors import DataError, RequestError, WheelError, nearest, shorten
 from volano.store import Correction, PredictionLog, TakenBack
 from volano.wheel._answers import open_output, row_writer
@@ -109,6 +109,7 @@ def import_feedback(
     known: Iterable[str],
     who: str,
     kind: str = "category",
+    kinds: Mapping[str, str] | None = None,
     new_class: bool = False,
 ) -> ImportSummary:
     """Take corrections from a table, under the rules by which the service takes them.
@@ -124,6 +125,7 @@ def import_feedback(
       known: Names that the champion knows; empty without a champion: then every name is taken in.
       who: Who says so, where the table does not.
       kind: The target's type.
+      kinds: Input -> type; paths of photos and recordings are read from beside the table.
       new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
       DataError: There is no column with values (DATA-530), or neither ids nor inputs (531).
@@ -236,7 +238,8 @@ def import_feedback(
         elif prediction:
             corrections.append(Correction(prediction, right, person))
         else:
-            values = {name: row.values.get(name) or "" for name in inputs}
+            given = embedded(row.values, kinds or {}, files[row.file].base)
+            values = {name: given.get(name) or "" for name in inputs}
             labelled.setdefault(person, []).append((values, right))
     flush()
     summary.new_names = sorted(new_names)

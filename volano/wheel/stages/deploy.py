@@ -35,6 +35,9 @@ BUNDLE = "bundle"
 WORST_MISTAKES = 40
 SPEED_ROWS = 256
 
+OUTPUT_ROWS = 2048
+"""Golden rows that are encoded and answered at a time."""
+
 
 class DeployStage:
     """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
@@ -122,7 +125,7 @@ class DeployStage:
         same = asked["test_number"] is None and "fewest_rows" not in asked
         if champion is None or same or not golden.num_rows:
             return None
-        columns = {name: golden.column(name)[:SPEED_ROWS] for name in golden.inputs}
+        columns = {name: golden.values(name)[:SPEED_ROWS] for name in golden.inputs}
         rows = [
             dict(zip(columns, values, strict=True))
             for values in zip(*columns.values(), strict=True)
@@ -252,8 +255,12 @@ def _link_folder(source: Path, target: Path) -> None:
 
 def _outputs(model: Model, golden: GoldenRows | GoldenWindows) -> NDArray[np.float32]:
     """The bundle's outputs for the golden rows, from their raw values."""
-    columns = {name: golden.column(name) for name in model.inputs}
-    return model.outputs(model.encode(columns))
+    columns = {name: golden.values(name) for name in model.inputs}
+    parts = []
+    for start in range(0, golden.num_rows, OUTPUT_ROWS):
+        some = {name: found[start : start + OUTPUT_ROWS] for name, found in columns.items()}
+        parts.append(model.outputs(model.encode(some)))
+    return np.concatenate(parts)
 
 
 def _short(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import column_kind
+from volano.columns import column_kind, media_kind
 from volano.data import GoldenRows, Prepared, Snapshot, open_golden
 from volano.evaluation import BASELINES, evaluator, table_baselines
 from volano.models import is_table, table_features, tree_matrix
@@ -76,7 +76,9 @@ class EvaluateStage:
         judge = evaluator(task)
         right = prepared.target.targets(golden.targets)  # type: ignore[attr-defined]
         content = [
-            name for name, column in prepared.inputs.items() if column_kind(column.kind).content
+            name
+            for name, column in prepared.inputs.items()
+            if column_kind(column.kind).content and not media_kind(column.kind)
         ]
         found: dict[str, NDArray[Any]]
         own = getattr(judge, "baselines", None)

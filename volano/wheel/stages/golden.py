@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from volano.columns import column_kind
 from volano.data import (
     GoldenRows,
@@ -12,12 +15,14 @@ from volano.data import (
     Snapshot,
     choose_golden,
     golden_from_test,
+    media_columns,
     resolve,
     write_rows,
 )
 from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.data import media_identity, source_identity
 
 __all__ = ["GoldenStage", "ordered_table"]
 
@@ -50,8 +55,9 @@ class GoldenStage:
             columns |= {"window": order.options.get("window"), "horizon": order.horizon}
         if spec.test:
             files = resolve(spec.test, root=setting.root, fix=FIX)
-            named = [[file.name, setting.store.fingerprint(file.path)] for file in files]
-            return {**columns, "test": named}
+            named = [[file.name, source_identity(setting, file)] for file in files]
+            stats = media_identity(spec, files)
+            return {**columns, "test": named, **({"media": stats} if stats else {})}
         return {**columns, "split": spec.split.model_dump(exclude={"validation"})}
 
     def run(self, context: Context) -> Mapping[str, Any]:
@@ -85,6 +91,7 @@ class GoldenStage:
                 max_rows=spec.split.golden_max,
                 seed=spec.split.seed,
             )
+            rows = _readable(context, snapshot, rows)
             write_rows(snapshot, rows, context.out / FILE)
         golden = GoldenRows.open(context.out / FILE)
         if golden.num_rows < spec.gate.min_rows:
@@ -95,3 +102,14 @@ class GoldenStage:
                 "split.golden or name a table of golden rows in test:"
             )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
+
+
+def _readable(context: Context, snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those rows whose files can be read to their ends: a damaged one would judge for ever."""
+    keep = np.ones(len(rows), bool)
+    for name, kind in media_columns(context.spec.kinds, snapshot.summary.media).items():
+        for place, value in enumerate(snapshot.values(name, rows)):
+            keep[place] &= value is None or kind.problem(value) is None
+    if lost := len(rows) - int(keep.sum()):
+        context.progress.say(f"    {lost} rows cannot be golden: their files are damaged")
+    return rows[keep]

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, column_kind
+from volano.columns import FittedColumn, column_kind, media_kind
 from volano.data import (
     GoldenRows,
     OrderedTable,
     Snapshot,
     clean,
+    encode_rows,
     encode_split,
     save_columns,
     split_snapshot,
@@ -30,6 +31,9 @@ __all__ = ["PrepareStage"]
 
 FIT_ROWS = 200_000
 """Training rows that a column is fitted on at the most, taken at even distances."""
+
+FIT_FILES = 4000
+"""The same of columns whose values are files: a few thousand photos have all sizes there are."""
 
 BATCH_ROWS = 8192
 
@@ -77,17 +81,12 @@ class PrepareStage:
             snapshot, selection.rows, share=spec.split.validation, seed=spec.split.seed
         )
         if len(train) == 0:
-            raise DataError(
-                501,
-                f"no rows are left to train on, of {snapshot.num_rows} read",
-                expected="rows that are neither empty, doubled nor golden",
-                fix="volano check",
-            )
+            raise _nothing_left(snapshot)
         details: dict[str, Any] = {}
         inputs: dict[str, FittedColumn] = {}
-        fit_rows = train[:: -(-len(train) // FIT_ROWS)]
         for name, column in spec.inputs.items():
-            values = snapshot.column(name, fit_rows)
+            most = FIT_FILES if media_kind(column.type) else FIT_ROWS
+            values = snapshot.values(name, train[:: -(-len(train) // most)])
             chosen = choose_encoder(
                 column.type, column.options, values[:2000], context.root, say=say
             )
@@ -96,31 +95,41 @@ class PrepareStage:
             details[name] = {key: chosen[key] for key in ("encoder", "reason") if key in chosen}
         target = self._target(context, snapshot, np.concatenate([train, validation]))
         save_columns(out, inputs, target, details)
-        columns = (*inputs, target.name)
         lost: dict[str, dict[str, int]] = {name: {} for name in inputs}
         done = 0
         total = len(train) + len(validation) + golden.num_rows
 
-        def watched(batches: Iterator[dict[str, list[str]]]) -> Iterator[dict[str, list[str]]]:
+        def step(rows: int) -> None:
             nonlocal done
-            for batch in batches:
-                yield batch
-                done += len(batch[target.name])
-                context.progress.step("encoding", done, total)
+            done += rows
+            context.progress.step("encoding", done, total)
 
-        splits = {
-            "train": watched(snapshot.batches(train, columns, num_rows=BATCH_ROWS)),
-            "validation": watched(snapshot.batches(validation, columns, num_rows=BATCH_ROWS)),
-            "golden": watched(_golden_batches(golden, columns, target.name)),
-        }
-        for split, batches in splits.items():
-            counts = encode_split(out / split, inputs, target, batches)
-            if split != "golden":
-                for name, found in counts.items():
-                    for key, count in found.items():
-                        lost[name][key] = lost[name].get(key, 0) + count
-        np.save(out / "train" / "rows.npy", train)
-        np.save(out / "validation" / "rows.npy", validation)
+        kept = {"train": train, "validation": validation}
+        unreadable = []
+        for split, rows in kept.items():
+            found = encode_rows(out / split, out, inputs, target, snapshot, rows, progress=step)
+            for name, own in found.counts.items():
+                for key, count in own.items():
+                    lost[name][key] = lost[name].get(key, 0) + count
+            kept[split] = np.delete(rows, found.lost)
+            unreadable += snapshot.places(rows[found.lost])
+            np.save(out / split / "rows.npy", kept[split])
+        train, validation = kept["train"], kept["validation"]
+        if len(train) == 0:
+            raise _nothing_left(snapshot)
+        encode_split(
+            out / "golden", inputs, target, _golden_batches(golden, inputs), keep_lost=True
+        )
+        step(golden.num_rows)
+        if unreadable:
+            with (out / "findings.jsonl").open("a", encoding="utf-8") as file:
+                for place in unreadable:
+                    line = {"kind": "unreadable", "action": "dropped", "place": place}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            say(
+                f"    {len(unreadable)} rows are left out: their files are damaged, such as "
+                f"{unreadable[0]}"
+            )
         summary = {
             "train_rows": len(train),
             "validation_rows": len(validation),
@@ -153,6 +162,15 @@ class PrepareStage:
                 fix="volano check",
             )
         return kind.fit(spec.target_name, names, options, "target")
+
+
+def _nothing_left(snapshot: Snapshot) -> DataError:
+    return DataError(
+        501,
+        f"no rows are left to train on, of {snapshot.num_rows} read",
+        expected="rows that are neither empty, doubled nor golden, with files that can be read",
+        fix="volano check",
+    )
 
 
 def _prepare_windows(
@@ -188,9 +206,9 @@ def _prepare_windows(
 
 
 def _golden_batches(
-    golden: GoldenRows, columns: tuple[str, ...], target: str
-) -> Iterator[dict[str, list[str]]]:
-    values = {name: golden.targets if name == target else golden.column(name) for name in columns}
+    golden: GoldenRows, inputs: Mapping[str, FittedColumn]
+) -> Iterator[dict[str, list[Any]]]:
+    values = {golden.target: golden.targets, **{name: golden.values(name) for name in inputs}}
     for start in range(0, golden.num_rows, BATCH_ROWS):
         yield {name: column[start : start + BATCH_ROWS] for name, column in values.items()}
 
