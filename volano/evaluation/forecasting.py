@@ -2,7 +2,7 @@
 
 Windows overlap: two forecasts that start an hour apart share all but one of their steps, and are
 wrong together. So intervals are block bootstraps (Kunsch 1989), of blocks as long as the horizon,
-and the gate compares forecasts that share no step. docs/decisions/0007-windows-are-not-rows.md.
+and the gate compares forecasts that share no step. docs/decisions/0008-windows-are-not-rows.md.
 """
 
 from __future__ import annotations

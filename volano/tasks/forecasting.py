@@ -29,7 +29,7 @@ class Forecasting:
       half_widths: Half the width of the 90% interval of each step of each series, on the fitted
         scale; by step, then by series. None where there were too few windows to say. Split
         conformal prediction for each step by itself, from windows that overlap: see
-        docs/decisions/0007-windows-are-not-rows.md.
+        docs/decisions/0008-windows-are-not-rows.md.
     """
 
     kind: ClassVar[str] = "forecasting"
