@@ -33,9 +33,9 @@ from results import write_result
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from volano.columns.image import FittedImage
 
 from volano.columns import Encoded, EncodedSplit, FittedColumn
+from volano.columns.image import FittedImage
 from volano.models import Network, build_network
 from volano.spec import TrainSpec
 from volano.training import TrainPlan, fit, network_logits, plan_training, use_cores
