@@ -183,7 +183,7 @@ def make_models(folder: Path, texts: list[str]) -> tuple[Path, Path]:
     encoded = column.encode(texts[:512])
     order = np.argsort(encoded.arrays["ids"].lengths, kind="stable")
     batches = [column.collate(encoded, order[start : start + 32]) for start in range(0, 512, 32)]
-    graph = Int8Pass().apply(graph_of(network, column.max_tokens), Calibration(batches))
+    graph = Int8Pass().apply(graph_of(network, {"text": column}), Calibration(batches))
     target = FittedCategory("intent", names)
     write_bundle(
         folder / "bundle",

@@ -127,6 +127,8 @@ TOP = {
     "test": "rows to judge on, used as they are; without it some of the data are set aside",
     "inputs": "columns to learn from: `NAME: TYPE`, or `NAME: {type: TYPE, ...}` with options",
     "target": "the one column to predict, in the same form",
+    "budget": "time that training may take, such as `5m`: more models and settings are tried until "
+    "it is over, and what the turn trained may be combined",
     "store": "where turns, predictions and feedback are kept: `postgresql://USER@HOST/DATABASE`; "
     "without it SQLite in `.volano/`",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,13 @@ def tiny_reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 2 layers and width 32 with random weights, in the layout of the hub."""
     return write_tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Tiny numbers are numbers again after a test that trains: Hypothesis counts on them."""
+    yield
+    if "volano.training._precision" in sys.modules:
+        from volano.training import release_cores
+
+        release_cores()

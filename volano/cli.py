@@ -207,7 +207,7 @@ def predict(
         if found.broken:
             _say(f"  {found.broken} broken rows have no answer")
         if found.noted:
-            _say(f"  {found.noted} rows were longer than the model reads and were cut")
+            _say(f"  in {found.noted} rows something was cut or is unlike the training rows")
         _say(f"{found.answered} of {found.rows} rows answered" + (f": {output}" if output else ""))
 
     _result({**asdict(found), "output": str(output), "bundle": model.id}, as_json, show)
@@ -267,13 +267,16 @@ def feedback_import(
     from volano.wheel import import_feedback
 
     with _wheel(folder) as wheel:
+        files = resolve([table], root=Path.cwd(), fix=ON_THE_LINE)
         champion = wheel.store.champion()
-        known = wheel.model().target.names if champion else ()  # type: ignore[attr-defined]
+        known = tuple(getattr(wheel.model().target, "names", ())) if champion else ()
         found = import_feedback(
             wheel.log,
-            resolve([table], root=Path.cwd(), fix=ON_THE_LINE),
+            files,
             inputs=list(wheel.spec.inputs),
             target=wheel.spec.target_name,
+            kind=wheel.spec.target_column.type,
+            kinds=wheel.spec.kinds,
             known=known,
             who=who,
             new_class=new_class,
@@ -337,8 +340,11 @@ def queue(
 
     def show() -> None:
         for item in items:
-            texts = " | ".join(str(value) for value in item.inputs.values())
-            print(f"  {item.id}  {item.value} ({item.probability:.0%})  {texts[:80]!r}")
+            texts = " | ".join(
+                "" if value is None else str(value) for value in item.inputs.values()
+            )
+            sure = "" if item.probability is None else f" ({item.probability:.0%})"
+            print(f"  {item.id}  {item.value}{sure}  {texts[:80]!r}")
         print(f"{len(items)} predictions; next: volano feedback import CORRECTIONS.csv")
 
     _result({"queue": rows}, as_json, show)
@@ -347,6 +353,8 @@ def queue(
 @app.command()
 def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the turns and which of them served."""
+    from volano.wheel import quality
+
     with _wheel(folder) as wheel:
         turns = wheel.history()
         champions = wheel.store.champions()
@@ -356,18 +364,18 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
             "turn": record["turn"],
             "at": record["at"],
             "verdict": record["verdict"],
-            "accuracy": record["metrics"].get("accuracy"),
+            "metric": (name := record.get("headline") or "accuracy"),
+            name: record["metrics"].get(name),
             "champion": record["turn"] == serving,
         }
         for record in turns
     ]
+    qualities = [quality(record) for record in turns]
 
     def show() -> None:
-        for row in rows:
-            accuracy = row["accuracy"]
-            quality = f"{accuracy['value']:.1%}" if accuracy else "-"
+        for row, reached in zip(rows, qualities, strict=True):
             mark = "  <- serves" if row["champion"] else ""
-            print(f"  turn {row['turn']}  {row['at']}  {row['verdict']:<12} {quality}{mark}")
+            print(f"  turn {row['turn']}  {row['at']}  {row['verdict']:<12} {reached or '-'}{mark}")
         if not rows:
             print("no turn yet; next: volano turn")
 

@@ -32,6 +32,7 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
     "psycopg": "psycopg",
 }
 

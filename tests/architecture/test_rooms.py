@@ -97,7 +97,7 @@ def test_what_programs_are_written_against() -> None:
     assert shown(wheel.Wheel) == turning | using | {"log", "spec", "store"}
     fields = {"bundle", "number", "record", "report", "unchanged", "verdict"}
     assert set(wheel.Turn.__dataclass_fields__) == fields
-    fields = {"bundle", "id", "notes", "probabilities", "probability", "value"}
+    fields = {"bundle", "high", "id", "low", "notes", "probabilities", "probability", "value"}
     assert set(runtime.Prediction.__dataclass_fields__) == fields
     assert {"create_app", "open_model", "run"} <= set(serving.__all__)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from volano.columns.text import FittedText, train_tokenizer
 from volano.compression import Calibration, Candidate, choose, compression_pass, pass_kinds
 from volano.errors import BundleError, SpecError
 from volano.export import graph_of
@@ -34,7 +35,8 @@ def graph() -> onnx.ModelProto:
         # A channel that is far larger than the others, as fine-tuned transformers have.
         layer = network.encoders[0].transformer.encoder.layer[0]
         layer.attention.output.LayerNorm.weight[3] = 12.0
-    return graph_of(network.eval(), 24)
+    column = FittedText("text", train_tokenizer(["good tea", "bad tea"] * 9, 300), 24)
+    return graph_of(network.eval(), {"text": column})
 
 
 def feeds(number: int, seed: int) -> list[dict[str, np.ndarray]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +14,56 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import onnx
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from volano.columns import Encoded, Inference, _kinds, column_kinds, column_uses
+from volano.columns import (
+    Encoded,
+    FittedColumn,
+    Inference,
+    Use,
+    _kinds,
+    column_kinds,
+    column_uses,
+)
 from volano.columns.category import FittedCategory
+from volano.columns.number import NumberColumn
+from volano.columns.series import FittedSeries
 from volano.compression import Calibration, pass_kinds
 from volano.errors import BundleError, RequestError, SpecError
 from volano.spec import parse_spec
-from volano.tasks import task_kinds
+from volano.tasks import Task, task_kinds
 from volano.tasks.classification import Classification
+from volano.tasks.forecasting import Forecasting
+from volano.tasks.regression import Regression
 from volano.testing import check_column, check_pass, check_task
 
-VALUES = {
+
+def _photo(shade: int, size: int) -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", (size, 20), (shade, 0, 0)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _recording(num_samples: int) -> str:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.linspace(-0.5, 0.5, num_samples), 8000, format="WAV")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "audio": ([_recording(100), _recording(30), ""], {}),
+    "image": ([_photo(9, 20), _photo(200, 40), ""], {}),
     "text": (["good tea", "", "bad phone 😀", "a lovely chair " * 50], {"vocabulary": 300}),
-    "category": (["good", "bad", "good", "很好"], {}),
+    "boolean": (["yes", "No", "", "1", "false", "NA"], {}),
+    "category": (["good", "bad", "good", "很好"], {"buckets": 3, "min_rows": 2}),
+    "datetime": (["2026-01-31", "28.02.2026 13:30", "1/3/2026", "", "2025-12-24T18:00:00Z"], {}),
+    "number": (["1", "-2.5", "1,234.50", "", "3e4", "$ 7"], {"scale": "quantile"}),
+    "series": (["1 2 3", "[4, 5.5]", "6;7;8;9"], {"window": 3}),
+    "vector": (["[1, 2.5]", "3 -4", "", "0;1e9"], {}),
 }
 
 
@@ -37,12 +73,31 @@ def test_columns(kind: str) -> None:
     check_column(kind, values, options=options)
 
 
+NAMES = FittedCategory("label", ("a", "b", "c"))
+AMOUNT = NumberColumn.fit("price", ["1", "2", "4"], {}, "target")
+
+LOG = FittedSeries("y", ("y", "z"), (1.0, 0.0), (2.0, 1.0), 4, 3, 2, "3600.0 s", (1.0, 2.0), "at")
+
+TASKS: dict[str, list[tuple[Task, FittedColumn, int | tuple[int, ...]]]] = {
+    "classification": [(Classification(NAMES.names, 1.7), NAMES, 3)],
+    "forecasting": [
+        (Forecasting(LOG), LOG, (3, 2)),
+        (Forecasting(LOG, ((0.5, 1.0),) * 3), LOG, (3, 2)),
+    ],
+    "regression": [(Regression(0.25), AMOUNT, 1), (Regression(), AMOUNT, 1)],
+}
+"""Task -> some with their targets, and how many outputs a graph has for them."""
+
+
 @pytest.mark.parametrize("kind", task_kinds())
 def test_tasks(kind: str) -> None:
-    assert kind == "classification"
-    target = FittedCategory("label", ("a", "b", "c"))
-    outputs = np.random.default_rng(0).normal(0, 5, (7, 3)).astype(np.float32)
-    check_task(Classification(target.names, 1.7), target, outputs)
+    for task, target, num_outputs in TASKS[kind]:
+        outputs = (
+            np.random.default_rng(0)
+            .normal(0, 5, (7, *np.atleast_1d(num_outputs)))
+            .astype(np.float32)
+        )
+        check_task(task, target, outputs)
 
 
 @pytest.mark.parametrize("kind", pass_kinds())
@@ -101,15 +156,23 @@ class LengthColumn:
     kind: ClassVar[str] = "length"
     version: ClassVar[int] = 1
     use: ClassVar[str] = "input"
+    content: ClassVar[bool] = False
+    names: ClassVar[bool] = False
     Options = LengthOptions
     Fitted = FittedLength
 
     @staticmethod
-    def infer(values: Sequence[str | None]) -> Inference:
+    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
         return Inference(0.0, "only when asked for")
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedLength:
+    def refuse(value: str) -> str | None:
+        return None
+
+    @staticmethod
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedLength:
         return FittedLength(name, options["unit"])
 
 
@@ -154,7 +217,9 @@ class ForgetfulColumn(LengthColumn):
     Fitted = Forgetful
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedLength:
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedLength:
         return Forgetful(name, 1)
 
 

@@ -174,7 +174,12 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
         "DATA-021",
         ["more than 10,000 different labels", "'id-0'", "ids or free text"],
     ),
-    "floats": (FLOATS, {}, "DATA-023", ["99 different ones in 99 rows", "regression", "bins"]),
+    "floats": (
+        FLOATS,
+        {},
+        "DATA-023",
+        ["99 different ones in 99 rows", "target: {label: number}", "bins"],
+    ),
     "many floats": (
         "text,label\n" + "".join(f"t{n},{n / 7}\n" for n in range(20_000)),
         {},

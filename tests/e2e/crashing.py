@@ -63,7 +63,7 @@ def install(counter: Counter) -> None:
     wrap(Path, "write_text", "write", counter)
     wrap(shutil, "rmtree", "rmtree", counter)
     wrap(DefaultDialect, "do_commit", "commit", counter)
-    wrap(_optimiser.FlatAdamW, "step", "step", counter)
+    wrap(_optimiser.FlatOptimiser, "step", "step", counter)
     wrap(_loop._Run, "_end_epoch", "epoch", counter)
     wrap(_loop, "write_checkpoint", "checkpoint", counter)
 
@@ -84,10 +84,11 @@ def turn(folder: Path) -> dict[str, Any]:
     with volano.Wheel(folder) as wheel:
         made = wheel.turn()
         store = wheel.store.folder
-        weights = wheel.store.artifact(made.record["artifacts"]["train"]).path
+        trained = wheel.store.artifact(made.record["artifacts"]["train"]).path
+        saved = trained / "models" / "network" / "model.safetensors"
         return {
             "artifacts": made.record["artifacts"],
-            "weights": hashlib.sha256((weights / "model.safetensors").read_bytes()).hexdigest(),
+            "weights": hashlib.sha256(saved.read_bytes()).hexdigest(),
             "ran": [item["name"] for item in made.record["stages"] if not item["cached"]],
             "turn": made.number,
             "turns": len(wheel.history()),

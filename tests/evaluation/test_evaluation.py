@@ -11,9 +11,12 @@ import volano.evaluation
 def test_the_public_surface():
     assert set(volano.evaluation.__all__) == {
         "BASELINES", "AlphaSpending", "Baseline", "ClassChange", "ClassRow", "ClassificationReport",
-        "Estimate", "Judgement", "NonInferiority", "ReliabilityBin", "align_names",
-        "class_changes", "classification_report", "fit_temperature", "judge", "majority",
-        "minimum_rows", "not_worse", "row_scores", "scores_by_name", "softmax", "tfidf_svm",
+        "Estimate", "Evaluator", "Judgement", "NonInferiority", "ReliabilityBin", "align_names",
+        "class_changes", "classification_report", "conformal_half_width", "evaluator",
+        "fit_temperature", "gate_metric", "independent_rows", "judge", "majority", "minimum_rows",
+        "not_worse",
+        "regression_report", "row_scores", "scores_by_name", "softmax", "table_baselines",
+        "tfidf_svm",
     }  # fmt: skip
     for name in volano.evaluation.__all__:
         assert hasattr(volano.evaluation, name)

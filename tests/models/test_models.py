@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from volano.columns import column_kind
 from volano.errors import AssetError
 from volano.models import Network, load_weights, locate, save_weights
-from volano.models.encoders.text import TextEncoder, build_text_encoder
+from volano.models.encoders.text import TextEncoder, build_encoder
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def encoder(folder: Path) -> TextEncoder:
         "longest": 64,
     }
     column = column_kind("text").fit("text", ["the book is good"], options)
-    return build_text_encoder(column, {"encoder": str(folder)}, Path(), 10).eval()  # type: ignore[arg-type]
+    return build_encoder(column, {"encoder": str(folder)}, Path(), 10).eval()  # type: ignore[arg-type]
 
 
 def change_config(folder: Path, **changes: object) -> None:

@@ -71,7 +71,12 @@ def build_bundle(
     return folder
 
 
-def seal_folder(folder: Path, inputs: list[tuple[str, str]], target: tuple[str, str]) -> None:
+def seal_folder(
+    folder: Path,
+    inputs: list[tuple[str, str]],
+    target: tuple[str, str],
+    task: tuple[str, dict[str, Any]] = ("classification", {"temperature": 1.0}),
+) -> None:
     """Write the manifest of the files that lie in a folder."""
     files = {
         str(path.relative_to(folder)): {
@@ -90,13 +95,19 @@ def seal_folder(folder: Path, inputs: list[tuple[str, str]], target: tuple[str, 
         "name": "tiny",
         "inputs": [column(*item) for item in inputs],
         "target": column(*target),
-        "task": {"type": "classification", "version": 1, "state": {"temperature": 1.0}},
+        "task": {"type": task[0], "version": 1, "state": task[1]},
         "graph": {"file": "model.onnx"},
         "files": files,
         "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}},
         "lineage": {"turn": 1},
     }
     (folder / MANIFEST).write_text(json.dumps(seal(manifest)), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def sealed() -> Callable[..., None]:
+    """Writes the manifest of the files in a folder."""
+    return seal_folder
 
 
 @pytest.fixture(scope="session")

@@ -122,7 +122,10 @@ def test_the_model_says_what_it_is(local: Any, model: Model) -> None:
     assert found["bundle"] == model.id
     assert found["name"] == "tiny"
     assert found["inputs"] == [{"name": "text", "type": "text"}]
-    assert found["target"] == {"name": "mood", "type": "category"}
+    assert found["target"] == {
+        "name": "mood", "type": "category", "names": ["bad", "fine", "good"], "num_names": 3,
+    }  # fmt: skip
+    assert found["task"] == "classification"
     assert found["classes"] == ["bad", "fine", "good"]
     assert found["metrics"]["accuracy"]["value"] == 0.5
     assert found["since"] > 0
@@ -223,7 +226,9 @@ BAD_BODIES: dict[str, tuple[bytes | str, str, int, str, str]] = {
     "null": (b"null", JSON, 422, "REQUEST-054", "None"),
     "a number": (b"1", JSON, 422, "REQUEST-054", "is 1"),
     "an empty object": (b"{}", JSON, 422, "REQUEST-054", "{}"),
-    "bare columns": (b'{"text": "a"}', JSON, 422, "REQUEST-054", '{"row": {"text": "..."}}'),
+    "bare columns": (
+        b'{"text": "a"}', JSON, 422, "REQUEST-054", '{"row": {"text": "where is my parcel?"}}',
+    ),
     "both forms": (b'{"row": {}, "rows": []}', JSON, 422, "REQUEST-054", "nothing else"),
     "no rows": (b'{"rows": []}', JSON, 422, "REQUEST-052", "at least one"),
     "rows is an object": (b'{"rows": {}}', JSON, 422, "REQUEST-052", "a list"),

@@ -254,7 +254,7 @@ def test_the_openapi_document_is_whole(local: Any) -> None:
         "/v1/predict", "/v1/feedback", "/v1/queue", "/v1/model", "/healthz", "/readyz",
     }  # fmt: skip
     row = document["components"]["schemas"]["Row"]
-    assert row["properties"] == {"text": {"type": "string"}}
+    assert row["properties"] == {"text": {"type": "string", "examples": ["where is my parcel?"]}}
     assert row["additionalProperties"] is False
 
 

@@ -91,4 +91,11 @@ def test_open_model_takes_one_thread_and_answers(bundle: Path) -> None:
 def test_the_gap_is_between_the_best_two() -> None:
     assert gap_of({"a": 0.6, "b": 0.3, "c": 0.1}) == pytest.approx(0.3)
     assert gap_of({"a": 1.0}) == 1.0
-    assert gap_of({}) is None
+
+
+def test_without_probabilities_what_was_unusual_comes_first() -> None:
+    """Where answers are numbers: the more of the inputs are unlike training, the sooner."""
+    assert gap_of({}) == 1.0
+    assert gap_of({}, ["a: 9 is outside"]) == 0.5
+    assert gap_of({}, ["a: 9 is outside", "b: 'x' has no code"]) < 0.5
+    assert gap_of({"a": 0.6, "b": 0.3}, ["cut"]) == pytest.approx(0.3)

@@ -73,11 +73,17 @@ WRONG = {
     "column type": (GOOD.replace("text: text", "text: txet"), "SPEC-015", 3, "Did you mean text?"),
     "column without type": (GOOD.replace("text: text", "text: 5"), "SPEC-014", 3, "no type"),
     "column type is null": (GOOD.replace("text: text", "text:"), "SPEC-014", 3, "no type"),
-    "category as input": (
-        GOOD.replace("{text: text}", "{kind: category}"),
+    "boolean as target": (
+        GOOD.replace("label: category", "label: boolean"),
         "SPEC-016",
+        4,
+        "cannot be the target",
+    ),
+    "end of an interval": (
+        "name: a\ndata: a.csv\ninputs: {p_low: number}\ntarget: {p: number}\n",
+        "SPEC-031",
         3,
-        "cannot be an input",
+        "'p_low' is one that answers use",
     ),
     "text as target": (
         GOOD.replace("label: category", "label: text"),
@@ -200,8 +206,8 @@ def test_durations(text: str, wanted: float) -> None:
 def test_messages_speak_of_the_file(case: str) -> None:
     """Not of the library that checks it, and not of Python."""
     for error in wrong(WRONG[case][0]):
-        for word in ("Dictionary", "Tuple", "String should", "datetime", "None", "validation"):
-            assert word not in str(error)
+        for word in ("Dictionary", "Tuple", "String should", "datetime.", "None", "validation"):
+            assert word not in str(error).replace("category, datetime, number", "")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, PooledDropout, replace_dropout
 from volano.training._head_start import fit_linear
-from volano.training._optimiser import FlatAdamW, ParameterGroup, parameter_groups, schedule
+from volano.training._optimiser import FlatOptimiser, ParameterGroup, parameter_groups, schedule
 from volano.training._vocabulary import CompactVocabulary
 
 widths_lists = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
@@ -61,7 +61,7 @@ def test_the_optimiser_is_torchs_adamw():
     theirs = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
     theirs.load_state_dict(ours.state_dict())
     group = ParameterGroup.of(list(ours.parameters()), 0.01, 0.1)
-    flat = FlatAdamW([group], clip=1e9, memory=10)
+    flat = FlatOptimiser([group], clip=1e9, memory=10)
     adam = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1)
     inputs, targets = torch.randn(40, 7), torch.randint(0, 3, (40,))
     for step in range(25):
@@ -80,13 +80,13 @@ def test_the_optimiser_is_torchs_adamw():
 def test_restoring_an_optimiser_goes_on_bit_for_bit(tmp_path):
     inputs, targets = torch.randn(40, 7), torch.randint(0, 3, (40,))
 
-    def made() -> tuple[nn.Module, FlatAdamW]:
+    def made() -> tuple[nn.Module, FlatOptimiser]:
         torch.manual_seed(0)
         model = nn.Linear(7, 3)
         group = ParameterGroup.of(list(model.parameters()), 0.01, 0.1)
-        return model, FlatAdamW([group], clip=1.0, memory=10)
+        return model, FlatOptimiser([group], clip=1.0, memory=10)
 
-    def run(model: nn.Module, adam: FlatAdamW, steps: range) -> None:
+    def run(model: nn.Module, adam: FlatOptimiser, steps: range) -> None:
         for step in steps:
             nn.functional.cross_entropy(model(inputs), targets).backward()
             adam.step(schedule(step, 20, 0.1))

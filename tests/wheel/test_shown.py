@@ -13,7 +13,7 @@ def test_one_line_each(root: Path, tmp_path: Path) -> None:
         turn = wheel.turn()
         accuracy = turn.metrics["accuracy"]["value"]
         assert repr(turn) == (
-            f"<volano.Turn 1 {turn.verdict} accuracy={accuracy:.3f} unchanged: {turn.bundle}>"
+            f"<volano.Turn 1 {turn.verdict} accuracy={accuracy:.4g} unchanged: {turn.bundle}>"
         )
         if turn.verdict != "promoted":
             wheel.promote(1)

@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["Column", "Encoded", "FittedColumn", "Inference", "Ragged", "Use"]
+__all__ = [
+    "Column",
+    "Encoded",
+    "EncodedSplit",
+    "FittedColumn",
+    "Inference",
+    "Ragged",
+    "Use",
+    "Windows",
+    "facts_of",
+    "schema_of",
+]
 
 Use = Literal["input", "target", "both"]
 
@@ -68,21 +79,88 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Rows that are stretches of one long array, which may overlap; nothing is copied until asked.
+
+    Attributes:
+      flat: The long array, shape (total, ...).
+      starts: Row i is ``flat[starts[i]:starts[i] + length]``; int64, shape (num_rows,).
+      length: Of every row.
+    """
+
+    flat: NDArray[Any]
+    starts: NDArray[np.int64]
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of the array that it stands for."""
+        return (len(self.starts), self.length, *self.flat.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.flat.dtype
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """The chosen rows, shape (len(rows), length, ...)."""
+        starts = np.asarray(self.starts[rows])
+        found: NDArray[Any] = self.flat[starts[..., None] + np.arange(self.length)]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        del copy
+        found = self[:]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Values as a model takes them, with what was lost on the way.
 
     Attributes:
-      arrays: Name -> one array per row, ragged or rectangular along the first axis.
+      arrays: Name -> one array per row: ragged, rectangular, or windows of a longer array.
       counts: What was truncated, unknown or coerced: name -> count over all rows.
       notes: Row -> what was lost in that row, in words. Rows without loss are absent.
+      lost: Rows whose value could not be read at all: training leaves them out.
     """
 
-    arrays: Mapping[str, Ragged | NDArray[Any]]
+    arrays: Mapping[str, Ragged | Windows | NDArray[Any]]
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """The rows of one split, every column encoded.
+
+    Attributes:
+      columns: Input column -> its encoded rows, memory-mapped.
+      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
+        of forecasts the steps to come, shape (num_rows, horizon, num_series).
+    """
+
+    columns: Mapping[str, Encoded]
+    target: NDArray[Any] | Windows
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.target)
+
+    def widths(self) -> NDArray[np.int64]:
+        """Tokens of each row in its longest column, shape (num_rows,)."""
+        widths = np.ones(self.num_rows, np.int64)
+        for encoded in self.columns.values():
+            for array in encoded.arrays.values():
+                if isinstance(array, Ragged):
+                    widths = np.maximum(widths, array.lengths)
+        return widths
 
 
 @runtime_checkable
@@ -116,19 +194,57 @@ class FittedColumn(Protocol):
         """Read what `save` wrote: file name -> content."""
 
 
+def schema_of(column: FittedColumn) -> dict[str, Any]:
+    """What a value is in JSON, as JSON Schema with an example: what the column's `schema` says.
+
+    A column need not have a `schema`; then its values may be anything, and have no example.
+    """
+    schema = getattr(column, "schema", None)
+    return dict(schema()) if callable(schema) else {}
+
+
+def facts_of(column: FittedColumn) -> dict[str, Any]:
+    """What else a client should know of a column: what its `facts` says; empty without one."""
+    facts = getattr(column, "facts", None)
+    return dict(facts()) if callable(facts) else {}
+
+
 class Column(Protocol):
-    """A column type: what a third party implements to add one."""
+    """A column type: what a third party implements to add one.
+
+    Attributes:
+      kind: Its name in specs.
+      version: Raised when the same values would be encoded otherwise.
+      use: Whether it can be an input, the target, or both.
+      content: Whether a value is a thing of its own (a text, a photo), so that two rows with the
+        same one are the same row twice. Rows of numbers and names alone are observations, and
+        many of them may well agree.
+      names: Whether a target of this type is one name out of few, which can be counted.
+      in_order: Need not be there: whether, as the target, its rows are steps in time, and examples
+        are windows of them.
+      hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
+      Options: The model of its options.
+      Fitted: What `fit` returns.
+    """
 
     kind: ClassVar[str]
     version: ClassVar[int]
     use: ClassVar[Use]
+    content: ClassVar[bool]
+    names: ClassVar[bool]
     Options: ClassVar[type[BaseModel]]
     Fitted: ClassVar[type[FittedColumn]]
 
     @staticmethod
-    def infer(values: Sequence[str | None]) -> Inference:
-        """How well this type fits the raw values of a column."""
+    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
+        """How well this type fits the raw values of a column, as an input or as the target."""
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedColumn:
+    def refuse(value: str) -> str | None:
+        """Why a raw value that is not empty cannot be a target, in words; None when it can."""
+
+    @staticmethod
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedColumn:
         """Learn from training rows only. May read `values` once, as a stream."""

@@ -10,12 +10,20 @@ from typing import cast
 from pydantic import BaseModel
 
 from volano.columns._contract import Column, Use
+from volano.columns._media import MediaKind
 from volano.errors import SpecError, nearest
 
-__all__ = ["column_kind", "column_kinds", "column_options", "column_uses"]
+__all__ = ["column_kind", "column_kinds", "column_options", "column_uses", "media_kind"]
 
 _KINDS: dict[str, tuple[str, Use]] = {
-    "category": ("volano.columns.category:CategoryColumn", "target"),
+    "audio": ("volano.columns.audio:AudioColumn", "input"),
+    "boolean": ("volano.columns.boolean:BooleanColumn", "input"),
+    "category": ("volano.columns.category:CategoryColumn", "both"),
+    "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
+    "image": ("volano.columns.image:ImageColumn", "input"),
+    "number": ("volano.columns.number:NumberColumn", "both"),
+    "series": ("volano.columns.series:SeriesColumn", "both"),
+    "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }
 """Name -> where its class is, and whether it can be an input, the target or both."""
@@ -57,6 +65,12 @@ def column_kind(name: str) -> type[Column]:
 def column_options(name: str) -> type[BaseModel]:
     """The model of a column type's options."""
     return column_kind(name).Options
+
+
+def media_kind(name: str) -> type[MediaKind] | None:
+    """A column type whose values are files of their own; None when they are not."""
+    kind = column_kind(name)
+    return kind if isinstance(kind, MediaKind) else None
 
 
 def column_uses() -> dict[str, str]:

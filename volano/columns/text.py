@@ -118,6 +118,10 @@ class FittedText:
             ) from None
         return value
 
+    def schema(self) -> dict[str, Any]:
+        """What a value is in JSON."""
+        return {"type": "string", "examples": ["where is my parcel?"]}
+
     def encode(self, values: Sequence[str]) -> Encoded:
         """Texts as tokens, at most `max_tokens` of each.
 
@@ -198,11 +202,18 @@ class TextColumn:
     kind: ClassVar[str] = "text"
     version: ClassVar[int] = 1
     use: ClassVar[Use] = "input"
+    content: ClassVar[bool] = True
+    names: ClassVar[bool] = False
+    hint: ClassVar[str] = (
+        "{type: text, encoder: auto, max_tokens: auto}"
+        "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
+    )
     Options: ClassVar[type[BaseModel]] = TextOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedText
 
     @staticmethod
-    def infer(values: Sequence[str | None]) -> Inference:
+    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
+        del use
         present = [value for value in values if value and value.strip()]
         if not present:
             return Inference(0.0, "no values")
@@ -219,7 +230,14 @@ class TextColumn:
         )
 
     @staticmethod
-    def fit(name: str, values: Iterable[str], options: Mapping[str, Any]) -> FittedText:
+    def refuse(value: str) -> str | None:
+        del value
+        return None
+
+    @staticmethod
+    def fit(
+        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
+    ) -> FittedText:
         """Fit a text column.
 
         Args:
@@ -228,6 +246,7 @@ class TextColumn:
           options: Those of `TextOptions`, and ``tokenizer_json`` and ``longest`` (the most tokens
             that the encoder takes) when there is a pretrained encoder.
         """
+        del use
         texts = list(values)
         tokenizer_json = options.get("tokenizer_json")
         if tokenizer_json is None:

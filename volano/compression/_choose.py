@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.evaluation import not_worse
+from volano.evaluation import judge, not_worse
 
 __all__ = ["Candidate", "choose"]
 
@@ -26,12 +26,16 @@ class Candidate:
       size_bytes: On disk.
       scores: Score of each validation row, higher is better; None when the pass failed.
       facts: What else is known: speed, metrics, error.
+      likelihoods: For a bundle of another model than the first: a finer score of each row, higher
+        is better, by which it must not be shown to be worse either. Names may be as often right
+        and still be far less sure.
     """
 
     name: str
     size_bytes: int
     scores: NDArray[np.float64] | None
     facts: dict[str, Any] = field(default_factory=dict)
+    likelihoods: NDArray[np.float64] | None = None
 
 
 def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[dict[str, Any]]]:
@@ -70,6 +74,8 @@ def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[di
                         f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
                         f"on {len(reference)} validation rows, margin {margin:.2%}"
                     )
+                elif _less_likely(candidate, candidates[0]):
+                    row |= {"passed": False, "refused": "another model, and shown to be worse"}
             else:
                 row |= {"passed": False, "refused": "there are no validation rows to compare on"}
         rows.append(row)
@@ -78,6 +84,14 @@ def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[di
     for place, row in enumerate(rows):
         row["chosen"] = place == chosen
     return chosen, rows
+
+
+def _less_likely(candidate: Candidate, first: Candidate) -> bool:
+    """Whether another model's answers are shown to be worse than the first's."""
+    if candidate.likelihoods is None or first.likelihoods is None:
+        return False
+    found = judge(candidate.likelihoods, first.likelihoods, alpha=ALPHA)
+    return found.effect < 0 and found.p_worse <= ALPHA
 
 
 def _mean(scores: NDArray[np.float64]) -> float | None:

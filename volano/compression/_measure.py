@@ -28,11 +28,12 @@ def measure_speed(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 
     Args:
       model: The bundle.
-      rows: Real rows, at least one; taken in turn.
+      rows: Real rows as tables have them, at least one; taken in turn.
     Returns:
       ``p50_ms`` and ``p99_ms`` of one row at a time, ``rows_per_s`` in batches (median), and
       ``rows_per_s_spread`` (lowest and highest).
     """
+    rows = [model.cells(row) for row in rows]
     model.predict(rows[:2])
     single = []
     for run in range(SINGLE_RUNS):

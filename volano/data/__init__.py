@@ -4,22 +4,33 @@ from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._keys import fold
 from volano.data._labels import LikeLabels, check_labels, is_missing, like_labels
-from volano.data._prepared import EncodedSplit, Prepared, encode_split, save_columns
-from volano.data._read import Sample, read_rows, sample
+from volano.data._media import embedded, media_columns, stat_digest
+from volano.data._prepared import Prepared, encode_split, save_columns
+from volano.data._read import Sample, read_batches, read_rows, sample
 from volano.data._snapshot import FeedbackRow, SnapshotSummary, take_snapshot
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
 from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
+from volano.data._timeline import Step, Timeline, regular_dates, time_line, time_step
+from volano.data._windows import (
+    GoldenWindows,
+    OrderedTable,
+    WindowSplits,
+    open_golden,
+    window_splits,
+)
+from volano.data._workers import encode_rows
 
 __all__ = [
     "BrokenRow",
     "Count",
-    "EncodedSplit",
     "FeedbackRow",
     "FileReport",
     "GoldenRows",
+    "GoldenWindows",
     "LikeLabels",
+    "OrderedTable",
     "Prepared",
     "ReadReport",
     "Row",
@@ -28,22 +39,35 @@ __all__ = [
     "Snapshot",
     "SnapshotSummary",
     "SourceFile",
+    "Step",
     "TestSummary",
+    "Timeline",
+    "WindowSplits",
     "check_labels",
     "choose_golden",
     "clean",
+    "embedded",
+    "encode_rows",
     "encode_split",
     "fold",
     "golden_from_test",
     "is_missing",
     "like_labels",
+    "media_columns",
+    "open_golden",
     "places_by_file",
+    "read_batches",
     "read_rows",
+    "regular_dates",
     "resolve",
     "sample",
     "save_columns",
     "split_snapshot",
     "split_validation",
+    "stat_digest",
     "take_snapshot",
+    "time_line",
+    "time_step",
+    "window_splits",
     "write_rows",
 ]

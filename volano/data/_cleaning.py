@@ -13,6 +13,7 @@ In this order, and each row is of one kind at the most:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -100,17 +101,24 @@ def clean(
     keys = snapshot.keys
     kinds = np.zeros(len(keys), np.uint8)
     dropped = np.zeros(len(keys), bool)
+    observations = snapshot.summary.observations
     if golden is not None and golden.num_rows:
-        _mark_golden(keys, golden, snapshot.num_source_rows, kinds)
+        _mark_golden(keys, golden, snapshot, kinds)
         dropped |= kinds != _KEPT
     undecided = kinds == _KEPT
+    keep = keeps_duplicates(spec, observations)
     for groups in grouped(keys, "exact", mask=undecided, partition_rows=partition_rows):
-        _mark_group(groups, snapshot.num_source_rows, spec, kinds, dropped)
-    rare_classes = _mark_rare(snapshot, spec, kinds, dropped)
+        # A correction of one observation says nothing of others that are equal to it.
+        num_rows = len(keys) if observations else snapshot.num_source_rows
+        _mark_group(groups, num_rows, spec, keep, kinds, dropped)
+    rare_classes: dict[str, int] = {}
     rows = np.flatnonzero(~dropped)
-    num_classes = int(np.count_nonzero(_label_counts(snapshot, dropped)))
-    if num_classes < 2:
-        raise _nothing_left(snapshot, kinds, num_classes)
+    if snapshot.summary.counted:
+        rare_classes = _mark_rare(snapshot, spec, kinds, dropped)
+        rows = np.flatnonzero(~dropped)
+        num_classes = int(np.count_nonzero(_label_counts(snapshot, dropped)))
+        if num_classes < 2:
+            raise _nothing_left(snapshot, kinds, num_classes)
     if findings:
         try:
             with findings.open("w", encoding="utf-8", newline="\n") as stream:
@@ -120,29 +128,41 @@ def clean(
     return Selection(rows, _counts(snapshot, spec, kinds, rows), rare_classes)
 
 
+def keeps_duplicates(spec: CleanSpec, observations: bool) -> bool:
+    """Whether rows that repeat others stay: several people may well have the same numbers."""
+    return spec.duplicates == "keep" or (spec.duplicates == "auto" and observations)
+
+
 def _mark_golden(
     keys: npt.NDArray[np.void],
     golden: GoldenRows,
-    num_source_rows: int,
+    snapshot: Snapshot,
     kinds: npt.NDArray[np.uint8],
 ) -> None:
-    order = np.argsort(golden.folded[:, 0], kind="stable")
-    hi, lo = golden.folded[order].T
-    exact = {(int(a), int(b)) for a, b in golden.exact} if golden.held_out else set()
+    observations = snapshot.summary.observations
+    # The folded hash of an observation knows its place, which changes when a file grows.
+    hashes, name = (golden.exact, "exact") if observations else (golden.folded, "folded")
+    order = np.argsort(hashes[:, 0], kind="stable")
+    hi, lo = hashes[order].T
+    exact = Counter((int(a), int(b)) for a, b in golden.exact) if golden.held_out else Counter()
     for rows in row_ranges(len(keys)):
-        place = np.minimum(np.searchsorted(hi, keys["folded_hi"][rows]), len(hi) - 1)
-        alike = (hi[place] == keys["folded_hi"][rows]) & (lo[place] == keys["folded_lo"][rows])
+        place = np.minimum(np.searchsorted(hi, keys[f"{name}_hi"][rows]), len(hi) - 1)
+        alike = (hi[place] == keys[f"{name}_hi"][rows]) & (lo[place] == keys[f"{name}_lo"][rows])
         for row in (np.flatnonzero(alike) + rows.start).tolist():
-            # The first row with a golden row's very inputs is that row itself, held out.
+            # The first rows with a golden row's very inputs are that row itself, held out.
             itself = (int(keys["exact_hi"][row]), int(keys["exact_lo"][row]))
-            kinds[row] = _GOLDEN if itself in exact and row < num_source_rows else _REPEAT
-            exact.discard(itself)
+            if exact[itself] > 0 and row < snapshot.num_source_rows:
+                kinds[row] = _GOLDEN
+                exact[itself] -= 1
+            elif not observations:
+                kinds[row] = _REPEAT
 
 
 def _mark_group(
     groups: Groups,
     num_source_rows: int,
     spec: CleanSpec,
+    keep: bool,
     kinds: npt.NDArray[np.uint8],
     dropped: npt.NDArray[np.bool_],
 ) -> None:
@@ -166,10 +186,10 @@ def _mark_group(
     )
     num_labels = np.bincount(group[~same], minlength=len(groups.starts))
     clash = (num_labels > 1)[group]
-    conflicting = clash if spec.duplicates == "keep" else clash & ~same
+    conflicting = clash if keep else clash & ~same
     kinds[rows[same]] = _DUPLICATE
     kinds[rows[conflicting]] = _CONFLICT
-    dropped[rows[same]] = spec.duplicates == "drop"
+    dropped[rows[same]] = not keep
     if spec.conflicts == "drop":
         dropped[rows[clash]] = True
 
@@ -226,7 +246,8 @@ def _list(
         for part in np.array_split(found, len(found) // 8192 + 1):
             places = snapshot.rows.take("file", part), snapshot.rows.take("row", part)
             names = [file["name"] for file in snapshot.summary.files]
-            for row, file, number in zip(part.tolist(), *places, strict=True):
+            labels = snapshot.column(snapshot.target, part)
+            for row, file, number, label in zip(part.tolist(), *places, labels, strict=True):
                 finding = {
                     "kind": _KINDS[int(kinds[row])],
                     "action": "dropped" if dropped[row] else "kept",
@@ -234,7 +255,7 @@ def _list(
                     "row": number,
                     # Rows with the same inputs have the same key: what conflicts with what.
                     "key": f"{int(snapshot.keys['exact_hi'][row]):016x}",
-                    "label": snapshot.labels[int(snapshot.keys["label"][row])],
+                    "label": label,
                 }
                 stream.write(json.dumps(finding, ensure_ascii=False) + "\n")
 
@@ -247,7 +268,7 @@ def _counts(
         _GOLDEN: "dropped",
         _REPEAT: "dropped",
         _SUPERSEDED: "dropped",
-        _DUPLICATE: "kept" if spec.duplicates == "keep" else "dropped",
+        _DUPLICATE: "kept" if keeps_duplicates(spec, summary.observations) else "dropped",
         _CONFLICT: "kept" if spec.conflicts == "keep" else "dropped",
         _RARE: "kept" if spec.rare == "keep" else "dropped",
     }

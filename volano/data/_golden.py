@@ -1,13 +1,14 @@
 """Golden rows: the ones that judge bundles and never train one, in a file of their own.
 
 golden.arrow is an Arrow IPC file with the inputs, the target as text, where each row came from,
-and its hashes, so that it needs nothing else for as long as the wheel lives.
+and its hashes, so that it needs nothing else for as long as the wheel lives. Photos and recordings
+of the rows are in golden.pack beside it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from volano.data._keys import Hashes, exact_hashes, folded_hashes, hash_inputs
+from volano.data._form import TableForm
+from volano.data._keys import Hashes, exact_hashes, folded_hashes
+from volano.data._media import Pack, PackWriter, media_columns
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
-from volano.data._snapshot import disk_error, sift
+from volano.data._snapshot import disk_error, packed, packing, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
 from volano.data._table import ReadReport, place_of
@@ -29,7 +32,13 @@ __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 _WRITE_ROWS = 8192
 
 
-def _schema(inputs: Sequence[str], target: str, held_out: bool) -> Any:
+def _schema(
+    inputs: Sequence[str],
+    target: str,
+    held_out: bool,
+    order: Mapping[str, Any] | None = None,
+    media: Sequence[str] = (),
+) -> Any:
     import pyarrow
 
     return pyarrow.schema(
@@ -44,6 +53,9 @@ def _schema(inputs: Sequence[str], target: str, held_out: bool) -> Any:
             "inputs": json.dumps(list(inputs)),
             "target": target,
             "held_out": json.dumps(held_out),
+            # Only where there is any, so that tables without have the bytes that they had.
+            **({"media": json.dumps(list(media))} if media else {}),
+            **({"order": json.dumps(dict(order))} if order is not None else {}),
         },
     )
 
@@ -52,7 +64,14 @@ def _hash_columns(exact: Hashes, folded: Hashes) -> list[list[bytes]]:
     return [[pair.tobytes() for pair in hashes] for hashes in (exact, folded)]
 
 
-def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bool = True) -> None:
+def write_rows(
+    snapshot: Snapshot,
+    rows: RowIndices,
+    path: Path,
+    *,
+    held_out: bool = True,
+    order: Mapping[str, Any] | None = None,
+) -> None:
     """Freeze rows of a snapshot into a file that stands alone.
 
     Args:
@@ -60,9 +79,22 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
       rows: Indices, written in this order.
       path: The file; an existing one is replaced at the end, or not at all.
       held_out: Whether the rows also come with the training data and must be left out of it.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: The disk is full or not writable (DATA-013).
     """
+
+    media = snapshot.summary.media
+    if media:
+        try:
+            pack = PackWriter(path.with_suffix(""))
+            for name in media:
+                for value in snapshot.values(name, rows):
+                    if value is not None:
+                        pack.add(value)
+            pack.close()
+        except OSError as error:
+            raise disk_error(path.parent, error) from None
 
     def batches() -> Iterator[list[Sequence[Any]]]:
         for start in range(0, len(rows), _WRITE_ROWS):
@@ -74,7 +106,7 @@ def write_rows(snapshot: Snapshot, rows: RowIndices, path: Path, *, held_out: bo
             hashes = _hash_columns(exact_hashes(keys), folded_hashes(keys))
             yield [*columns, snapshot.places(part), *hashes]
 
-    _write(path, _schema(snapshot.inputs, snapshot.target, held_out), batches())
+    _write(path, _schema(snapshot.inputs, snapshot.target, held_out, order, media), batches())
 
 
 def _write(path: Path, schema: Any, batches: Iterator[list[Sequence[Any]]]) -> None:
@@ -125,7 +157,13 @@ class TestSummary:
 
 
 def golden_from_test(
-    files: Sequence[SourceFile], *, inputs: Sequence[str], target: str, out: Path
+    files: Sequence[SourceFile],
+    *,
+    inputs: Sequence[str],
+    target: str,
+    out: Path,
+    kinds: Mapping[str, str] | None = None,
+    order: Mapping[str, Any] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
 
@@ -134,10 +172,13 @@ def golden_from_test(
       inputs: Columns to predict from.
       target: Column to predict.
       out: The file to write, ``golden.arrow``.
+      kinds: Column -> type, for all but texts and a target of names.
+      order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
     """
     import_pyarrow("Freezing golden rows")
+    form = TableForm.of(inputs, target, kinds or {})
     report = ReadReport()
     summary = TestSummary()
 
@@ -150,11 +191,13 @@ def golden_from_test(
         for batch in read_batches(files, columns=[*inputs, target], report=report):
             summary.read += len(batch.numbers) + len(batch.broken)
             name = files[batch.file].name
+            if packer:
+                batch = packed(packer, batch, files[batch.file].base, report.files[batch.file])
             for lost in batch.broken:
                 note("broken", name, lost.number)
             if not batch.columns:
                 continue
-            usable = sift(batch)
+            usable = sift(batch, form)
             summary.empty += len(usable.empty)
             summary.num_rows += len(usable.labels)
             summary.repaired += len({repair.number for repair in usable.repaired})
@@ -163,12 +206,17 @@ def golden_from_test(
             for repair in usable.repaired:
                 note("repaired", name, repair.number)
             places = [place_of(name, number) for number in usable.numbers]
-            hashes = _hash_columns(*hash_inputs(usable.inputs))
+            hashes = _hash_columns(
+                *form.hashes(usable.inputs, usable.labels, batch.file, usable.numbers)
+            )
             yield [*usable.inputs, usable.labels, places, *hashes]
         if not summary.num_rows:
             raise no_rows(files, report, summary.empty)
 
-    _write(out, _schema(inputs, target, held_out=False), batches())
+    media = media_columns(kinds or {}, inputs)
+    # Golden rows are judged by for ever: each file is read to its end before it becomes one.
+    with packing(out.with_suffix(""), media, thorough=True) as packer:
+        _write(out, _schema(inputs, target, False, order, tuple(media)), batches())
     summary.broken = report.num_broken
     summary.notes = report.notes
     return summary
@@ -183,6 +231,9 @@ class GoldenRows:
       inputs: Names of the inputs.
       target: Name of the target.
       held_out: Whether they were taken from the training data (and not from a test table).
+      order: Of rows in time order: ``date``, the column of moments or None; ``context``, how many
+        of the first rows are there to look back at only; ``span``, first and last moment of the
+        others, None of a test table. None for rows without order.
       exact: Hashes of the inputs, shape (num_rows, 2), uint64.
       folded: Hashes of the inputs without case, space and punctuation, the same shape.
     """
@@ -194,9 +245,12 @@ class GoldenRows:
             self.inputs: tuple[str, ...] = tuple(json.loads(metadata["inputs"]))
             self.target = metadata["target"]
             self.held_out: bool = json.loads(metadata["held_out"])
+            self.order: dict[str, Any] | None = json.loads(metadata.get("order", "null"))
             self.num_rows = self._rows.num_rows
+            self.media: tuple[str, ...] = tuple(json.loads(metadata.get("media", "[]")))
+            self._pack = Pack(path.with_suffix("")) if self.media else None
             self.exact, self.folded = (self._hashes(name) for name in ("exact", "folded"))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise damaged(path, error) from None
 
     @classmethod
@@ -222,6 +276,13 @@ class GoldenRows:
         """The texts of an input."""
         assert name in self.inputs, name
         return self._rows.take(f"input.{name}", self._all())
+
+    def values(self, name: str) -> list[Any]:
+        """What a fitted column encodes: texts, or the bytes of files, read when they are used."""
+        found = self.column(name)
+        if self._pack is None or name not in self.media:
+            return found
+        return self._pack.get(found)
 
     def _all(self) -> RowIndices:
         return np.arange(self.num_rows, dtype=np.int64)

@@ -70,17 +70,22 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", bare)
 
 
-def hash_inputs(columns: Sequence[Sequence[str]]) -> tuple[Hashes, Hashes]:
+def hash_inputs(
+    columns: Sequence[Sequence[str]], folds: Sequence[bool] | None = None
+) -> tuple[Hashes, Hashes]:
     """Exact and folded hashes of rows.
 
     Args:
       columns: One sequence of texts per input; no text holds a NUL, which is what joins them.
+      folds: Which of them are folded; None for all. The others count as they are.
     Returns:
       Two arrays, shape (num_rows, 2), uint64: the high and the low half of each hash.
     """
     exact: list[bytes] = []
     folded: list[bytes] = []
-    if len(columns) == 1:
+    if folds is None:
+        folds = [True] * len(columns)
+    if len(columns) == 1 and folds[0]:
         for text in columns[0]:
             raw = text.encode()
             bare = raw.translate(_LOWER, _DROPPED) if text.isascii() else fold(text).encode()
@@ -89,7 +94,10 @@ def hash_inputs(columns: Sequence[Sequence[str]]) -> tuple[Hashes, Hashes]:
     else:
         for row in zip(*columns, strict=True):
             raw = "\0".join(row).encode()
-            parts = [fold(text) for text in row]
+            parts = [
+                fold(text) if folded_too else text
+                for text, folded_too in zip(row, folds, strict=True)
+            ]
             bare = "\0".join(parts).encode() if any(parts) else raw
             exact.append(blake2b(raw, digest_size=16).digest())
             folded.append(blake2b(bare, digest_size=16).digest())

@@ -117,8 +117,8 @@ def check_labels(target: str, counts: Mapping[str, int]) -> None:
             22,
             f"all {num_rows:,} rows have the label {shorten(labels[0])}",
             where=target,
-            expected="rows of at least two classes",
-            fix="add rows of another class, or name another column under target:",
+            expected="rows of at least two classes, or of different numbers",
+            fix="add rows that differ in it, or name another column under target:",
         )
     # Half stars and the like are classes with a dot in their names; measurements are many.
     measured = len(labels) > 20 or (len(labels) >= 3 and len(labels) > 0.8 * num_rows)
@@ -145,9 +145,8 @@ def _numbers(target: str, num_labels: int, num_rows: int, labels: list[str]) -> 
         f"the labels are numbers: {num_labels:,} different ones in {num_rows:,} rows "
         f"({_shown(labels)})",
         where=target,
-        expected="names of classes; predicting a number is regression, which this version "
-        "does not train",
-        fix="put the numbers into a few bins with names, such as low, middle and high",
+        expected="names of classes, or a target whose type is number: that is regression",
+        fix=f"target: {{{target}: number}}   (or put the numbers into a few bins with names)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from volano.data._encoding import damaged_gzip
 from volano.data._jsonl import as_text
+from volano.data._media import is_media
 from volano.data._sources import SourceFile, unreadable
 from volano.data._table import Batch, FileReport, Meter, Repair, pick_columns
 from volano.errors import DataError
@@ -20,6 +22,7 @@ from volano.errors import DataError
 __all__ = ["import_pyarrow", "read_parquet"]
 
 _BATCH_ROWS = 8192
+_BATCH_BYTES = 32 * 2**20
 
 
 def import_pyarrow(purpose: str) -> Any:
@@ -66,7 +69,13 @@ def read_parquet(
             wanted = [name for name, _ in picked]
             total = opened.metadata.num_rows
             number = 1
-            for records in opened.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+            # Photos in a table make rows of a megabyte.
+            row_bytes = sum(
+                opened.metadata.row_group(at).total_byte_size
+                for at in range(opened.metadata.num_row_groups)
+            ) // max(total, 1)
+            step = max(16, min(_BATCH_ROWS, _BATCH_BYTES // max(row_bytes, 1)))
+            for records in opened.iter_batches(batch_size=step, columns=wanted):
                 rows = range(number, number + records.num_rows)
                 batch = Batch(file, tuple(wanted), rows, [None] * len(rows), [])
                 for name in wanted:
@@ -114,6 +123,9 @@ def _column(array: Any, batch: Batch) -> Sequence[str | None]:
     except UnicodeDecodeError:
         values = array.cast(pyarrow.binary()).to_pylist()
     kind = array.type
+    files = _files(values)
+    if files is not None:
+        return files
     if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
         values = [as_text(v) if not isinstance(v, bytes) else v for v in values]
     for at, value in enumerate(values):
@@ -129,3 +141,21 @@ def _column(array: Any, batch: Batch) -> Sequence[str | None]:
             values[at] = values[at].replace("\0", "")
             batch.repaired.append(Repair(batch.numbers[at], None, "NUL bytes were removed"))
     return values
+
+
+def _files(values: list[Any]) -> list[str | None] | None:
+    """Photos and recordings as ``data:`` URIs; None when the values are none.
+
+    They come as bytes, or as ``{bytes, path}``, in which datasets of the Hugging Face hub have
+    them.
+    """
+    first = next((value for value in values if value), None)
+    if isinstance(first, dict) and "bytes" in first:
+        values = [value["bytes"] if value else None for value in values]
+        first = next((value for value in values if value), None)
+    if not isinstance(first, bytes) or not is_media(first[:64]):
+        return None
+    return [
+        None if value is None else "data:;base64," + base64.b64encode(value).decode("ascii")
+        for value in values
+    ]

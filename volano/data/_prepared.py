@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,37 +12,38 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import Encoded, FittedColumn, Ragged, column_kind
+from volano.columns import (
+    Encoded,
+    EncodedSplit,
+    FittedColumn,
+    Ragged,
+    Windows,
+    column_kind,
+    media_kind,
+)
+from volano.data._snapshot_file import RowIndices, Snapshot
 
-__all__ = ["EncodedSplit", "Prepared", "encode_split", "save_columns"]
+__all__ = ["EncodedRows", "Prepared", "encode_split", "save_columns", "save_windows"]
 
 COLUMNS = "columns.json"
 
+HEADER_BYTES = 256
+
+FILE_ROWS = 128
+"""Rows of files that are decoded before they are written: pixels take far more than tokens."""
+
 
 @dataclass(frozen=True)
-class EncodedSplit:
-    """The rows of one split, every column encoded.
+class EncodedRows:
+    """What `encode_split` did.
 
     Attributes:
-      columns: Input column -> its encoded rows, memory-mapped.
-      target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on.
+      counts: Column -> what was lost: the sums of `Encoded.counts`.
+      lost: Places, among the rows given, of those that could not be read and were left out.
     """
 
-    columns: Mapping[str, Encoded]
-    target: NDArray[Any]
-
-    @property
-    def num_rows(self) -> int:
-        return len(self.target)
-
-    def widths(self) -> NDArray[np.int64]:
-        """Tokens of each row in its longest column, shape (num_rows,)."""
-        widths = np.ones(self.num_rows, np.int64)
-        for encoded in self.columns.values():
-            for array in encoded.arrays.values():
-                if isinstance(array, Ragged):
-                    widths = np.maximum(widths, array.lengths)
-        return widths
+    counts: dict[str, dict[str, int]]
+    lost: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,40 @@ class Prepared:
             column: Encoded(_arrays(folder / str(number)))
             for number, column in enumerate(self.inputs)
         }
-        return EncodedSplit(columns, np.load(folder / "target.npy", mmap_mode="r"))
+        target = _arrays(folder)["target"]
+        assert not isinstance(target, Ragged)
+        return EncodedSplit(columns, target)
+
+    def rows(self, split: str) -> RowIndices:
+        """Rows of the snapshot that a split was made of; of a forecast the last one looked at."""
+        found: RowIndices = np.load(self.folder / split / "rows.npy")
+        return found
+
+    def values(self, split: str, snapshot: Snapshot) -> Sequence[Any]:
+        """The right values of a split, as evaluators take them: raw, one for each example."""
+        target = self.split(split).target
+        if not isinstance(target, Windows):
+            return snapshot.column(snapshot.target, self.rows(split))
+        unscaled = self.target.unscaled(np.asarray(target))  # type: ignore[attr-defined]
+        names = self.target.columns  # type: ignore[attr-defined]
+        return [dict(zip(names, steps.T, strict=True)) for steps in unscaled]
+
+    def requests(self, split: str, snapshot: Snapshot, most: int) -> list[dict[str, Any]]:
+        """Rows of a split as a client would send them, at even distances."""
+        places = np.arange(self.split(split).num_rows, dtype=np.int64)
+        some = places[np.unique(np.linspace(0, len(places) - 1, most).astype(np.int64))]
+        columns: dict[str, Sequence[Any]] = {}
+        for name, encoded in self.split(split).columns.items():
+            array = encoded.arrays.get("values")
+            if isinstance(array, Windows):
+                unscaled = self.inputs[name].unscaled(array[some][..., None])  # type: ignore[attr-defined]
+                columns[name] = unscaled[..., 0].tolist()
+            else:
+                columns[name] = snapshot.values(name, self.rows(split)[some])
+        return [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
 
 
 def _load(folder: Path, entry: Mapping[str, Any]) -> FittedColumn:
@@ -77,11 +111,17 @@ def _load(folder: Path, entry: Mapping[str, Any]) -> FittedColumn:
     return column_kind(entry["type"]).Fitted.load(entry["name"], files)
 
 
-def _arrays(folder: Path) -> dict[str, Ragged | NDArray[Any]]:
-    arrays: dict[str, Ragged | NDArray[Any]] = {}
+def _arrays(folder: Path) -> dict[str, Ragged | Windows | NDArray[Any]]:
+    arrays: dict[str, Ragged | Windows | NDArray[Any]] = {}
     for path in sorted(folder.glob("*.npy")):
         name, _, part = path.stem.partition(".")
-        if part == "flat":
+        if part == "flat" and (folder / f"{name}.starts.npy").exists():
+            arrays[name] = Windows(
+                np.load(path, mmap_mode="r"),
+                np.load(folder / f"{name}.starts.npy"),
+                int(np.load(folder / f"{name}.length.npy")[0]),
+            )
+        elif part == "flat":
             arrays[name] = Ragged(
                 np.load(path, mmap_mode="r"), np.load(folder / f"{name}.offsets.npy")
             )
@@ -114,6 +154,14 @@ def save_columns(
     (folder / COLUMNS).write_text(text + "\n", encoding="utf-8")
 
 
+def save_windows(folder: Path, name: str, windows: Windows) -> None:
+    """Write windows so that `Prepared.split` finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}.flat.npy", np.ascontiguousarray(windows.flat))
+    np.save(folder / f"{name}.starts.npy", windows.starts)
+    np.save(folder / f"{name}.length.npy", np.array([windows.length]))
+
+
 class _Growing:
     """A .npy file whose length is known only at the end."""
 
@@ -128,7 +176,7 @@ class _Growing:
         if self._file is None:
             self._file = self._path.open("wb")
             self._dtype, self._shape = values.dtype, values.shape[1:]
-            self._write_header(2**62)
+            write_header(self._file, self._dtype, (2**62, *self._shape))
         assert values.dtype == self._dtype
         self._file.write(np.ascontiguousarray(values).data)
         self._length += len(values)
@@ -136,25 +184,22 @@ class _Growing:
     def close(self) -> None:
         if self._file is not None:
             # The header was written for the longest array there can be, so it cannot move the data.
-            self._file.seek(0)
-            self._write_header(self._length)
+            assert self._dtype is not None
+            write_header(self._file, self._dtype, (self._length, *self._shape))
             self._file.close()
 
-    def _write_header(self, length: int) -> None:
-        assert self._file is not None
-        assert self._dtype is not None
-        from numpy.lib import format as npy
 
-        header = {
-            "descr": npy.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (length, *self._shape),
-        }
-        text = repr(dict(sorted(header.items())))
-        room = 256 - 10 - 1
-        assert len(text) <= room
-        self._file.write(b"\x93NUMPY\x01\x00" + (room + 1).to_bytes(2, "little"))
-        self._file.write(text.encode().ljust(room) + b"\n")
+def write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """The head of a .npy file, of `HEADER_BYTES` whatever the shape."""
+    from numpy.lib import format as npy
+
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    text = repr(dict(sorted(header.items())))
+    room = HEADER_BYTES - 10 - 1
+    assert len(text) <= room
+    file.seek(0)
+    file.write(b"\x93NUMPY\x01\x00" + (room + 1).to_bytes(2, "little"))
+    file.write(text.encode().ljust(room) + b"\n")
 
 
 def encode_split(
@@ -162,14 +207,17 @@ def encode_split(
     inputs: Mapping[str, FittedColumn],
     target: FittedColumn,
     batches: Iterable[Mapping[str, list[Any]]],
-) -> dict[str, dict[str, int]]:
+    *,
+    keep_lost: bool = False,
+) -> EncodedRows:
     """Encode rows batch by batch into flat arrays; memory does not grow with their number.
+
+    A row with a value that cannot be read at all, such as a damaged photo, is left out.
 
     Args:
       folder: Where the split's arrays go; made here.
       batches: Column name -> values, the target among them.
-    Returns:
-      Column -> what was lost: the sums of `Encoded.counts`.
+      keep_lost: Whether rows that cannot be read stay, as with rows to be judged on.
     """
     counts: dict[str, dict[str, int]] = {name: {} for name in inputs}
     files: dict[Path, _Growing] = {}
@@ -180,23 +228,31 @@ def encode_split(
         files.setdefault(path, _Growing(path)).append(values)
 
     nothing: dict[str, list[Any]] = {name: [] for name in (*inputs, target.name)}
+    media = any(media_kind(column.kind) for column in inputs.values())
+    lost: list[int] = []
+    done = 0
     # An empty batch first, so that a split without rows has its arrays as well.
-    for batch in itertools.chain([nothing], batches):
-        for number, (name, column) in enumerate(inputs.items()):
-            encoded = column.encode(batch[name])
+    for batch in itertools.chain([nothing], _pieces(batches, FILE_ROWS) if media else batches):
+        every = {name: column.encode(batch[name]) for name, column in inputs.items()}
+        gone = sorted(frozenset().union(*(encoded.lost for encoded in every.values())))
+        lost += [done + row for row in gone]
+        kept = np.setdiff1d(np.arange(len(batch[target.name])), gone)
+        done += len(batch[target.name])
+        for number, (name, encoded) in enumerate(every.items()):
             for key, count in encoded.counts.items():
                 counts[name][key] = counts[name].get(key, 0) + count
             for key, array in encoded.arrays.items():
+                assert not isinstance(array, Windows)
+                if gone and not keep_lost:
+                    array = _rows_of(array, kept)
                 if isinstance(array, Ragged):
                     append(folder / str(number) / f"{key}.flat.npy", array.flat)
                     place = folder / str(number) / f"{key}.offsets.npy"
                     lengths.setdefault(place, []).append(array.lengths)
                 else:
                     append(folder / str(number) / f"{key}.npy", array)
-        encoded = target.encode(batch[target.name])
-        values = next(iter(encoded.arrays.values()))
-        assert isinstance(values, np.ndarray)
-        append(folder / "target.npy", values)
+        targets = target.targets(batch[target.name])  # type: ignore[attr-defined]
+        append(folder / "target.npy", targets if keep_lost or not gone else targets[kept])
     for growing in files.values():
         growing.close()
     for path, parts in lengths.items():
@@ -204,4 +260,22 @@ def encode_split(
         offsets = np.zeros(len(joined) + 1, np.int64)
         np.cumsum(joined, out=offsets[1:])
         np.save(path, offsets)
-    return counts
+    return EncodedRows(counts, np.array(lost, np.int64))
+
+
+def _pieces(
+    batches: Iterable[Mapping[str, list[Any]]], num_rows: int
+) -> Iterator[Mapping[str, list[Any]]]:
+    for batch in batches:
+        length = len(next(iter(batch.values())))
+        for start in range(0, length, num_rows):
+            yield {name: values[start : start + num_rows] for name, values in batch.items()}
+
+
+def _rows_of(array: Ragged | NDArray[Any], rows: NDArray[np.int64]) -> Ragged | NDArray[Any]:
+    if not isinstance(array, Ragged):
+        return array[rows]
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(array.lengths[rows], out=offsets[1:])
+    parts = [array.flat[array.offsets[row] : array.offsets[row + 1]] for row in rows.tolist()]
+    return Ragged(np.concatenate([array.flat[:0], *parts]), offsets)

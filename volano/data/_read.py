@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from volano.data._delimited import read_delimited
+from volano.data._folder import read_folder
 from volano.data._jsonl import read_jsonl
 from volano.data._parquet import read_parquet
 from volano.data._sources import SourceFile
@@ -13,6 +14,8 @@ from volano.data._table import Batch, BrokenRow, FileReport, Meter, ReadReport, 
 from volano.errors import DataError
 
 __all__ = ["Sample", "read_batches", "read_rows", "sample"]
+
+SAMPLE_CHARACTERS = 64 * 2**20
 
 Reader = Callable[[SourceFile, int, Sequence[str] | None, FileReport, Meter], Iterator[Batch]]
 _READERS: dict[str, Reader] = {
@@ -47,10 +50,15 @@ def read_batches(
             found.notes.append("is empty")
             continue
         has_header = False
-        for batch in _READERS[source.format](source, index, columns, found, meter):
+        batches = (
+            read_folder(source.members, source.format, index, columns, found, meter)
+            if source.members is not None
+            else _READERS[source.format](source, index, columns, found, meter)
+        )
+        for batch in batches:
             has_header = True
             yield batch
-        if not has_header and source.format != "parquet":
+        if not has_header and source.format in ("csv", "tsv", "jsonl"):
             if len(files) == 1:
                 raise _empty(source)
             found.notes.append("holds nothing but blank lines")
@@ -127,15 +135,27 @@ def sample(files: Sequence[SourceFile], num_rows: int = 1000) -> Sample:
     report = ReadReport()
     columns: tuple[str, ...] = ()
     rows: list[dict[str, str | None]] = []
+    characters = 0
+    if files and files[0].is_folder:
+        # Sorted by class, the first rows of a folder are of one class alone: every so many.
+        whole = list(read_batches(files[:1], columns=None, report=report))
+        columns = whole[0].names if whole else ()
+        every = [row for batch in whole for row in zip(*batch.columns, strict=True)]
+        step = max(1, -(-len(every) // num_rows))
+        return Sample(
+            columns, [dict(zip(columns, row, strict=True)) for row in every[::step]], report.notes
+        )
     for batch in read_batches(files, columns=None, report=report):
         if columns and batch.names != columns:
             break
         columns = columns or batch.names
         for values in zip(*batch.columns, strict=True):
             rows.append(dict(zip(batch.names, values, strict=True)))
-            if len(rows) == num_rows:
+            characters += sum(len(value) for value in values if value)
+            # Photos within a table: some of them say as much as all.
+            if len(rows) == num_rows or characters > SAMPLE_CHARACTERS:
                 break
-        if len(rows) == num_rows:
+        if len(rows) == num_rows or characters > SAMPLE_CHARACTERS:
             break
     if not rows:
         raise no_rows(files, report)

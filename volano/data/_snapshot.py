@@ -5,6 +5,7 @@
     labels.json     labels in the order of their codes, with their numbers of rows
     findings.jsonl  broken, empty and repaired rows, each with its place
     summary.json    counts, and what was found in each file
+    media.pack, media.index.npy   the photos and recordings that the rows refer to, if any
 
 One pass over the sources, with memory that does not depend on their size: rows go to disk in
 batches, and hashes and codes straight into keys.npy. Codes are given in the order of appearance
@@ -15,8 +16,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,13 +25,24 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
-from volano.data._keys import KEY_DTYPE, hash_inputs
+from volano.columns import MediaKind
+from volano.data._form import TableForm
+from volano.data._keys import KEY_DTYPE
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
+from volano.data._media import Packer, media_columns
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
 from volano.data._sources import SourceFile
-from volano.data._table import Batch, BrokenRow, ReadReport, Repair, excerpt, place_of
+from volano.data._table import (
+    Batch,
+    BrokenRow,
+    FileReport,
+    ReadReport,
+    Repair,
+    excerpt,
+    place_of,
+)
 from volano.errors import DataError, shorten
 
 __all__ = [
@@ -43,6 +55,8 @@ __all__ = [
 ]
 
 FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
+MEDIA_FILES = ("media.pack", "media.index.npy")
+MEDIA = "media"
 FEEDBACK = "feedback"
 _FEEDBACK_ROWS = 8192
 
@@ -76,6 +90,10 @@ class SnapshotSummary:
       files: What was found in each file.
       notes: What a person should know.
       first: Kind -> where the first 20 such rows are, as ``file row N``, 1 being the first row.
+      counted: Whether the targets are names out of few; else there are no labels, and the code of
+        a row only tells whether two targets are the same.
+      observations: Whether equal rows are several observations and not one row twice.
+      media: Inputs that are files, whose cells refer to the pack.
     """
 
     inputs: tuple[str, ...]
@@ -92,6 +110,9 @@ class SnapshotSummary:
     files: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first: dict[str, list[str]] = field(default_factory=dict)
+    counted: bool = True
+    observations: bool = False
+    media: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,6 +124,7 @@ def take_snapshot(
     inputs: Sequence[str],
     target: str,
     out: Path,
+    kinds: Mapping[str, str] | None = None,
     feedback: Iterable[FeedbackRow] = (),
     on_broken: Literal["drop", "fail"] = "drop",
     on_empty: Literal["drop", "fail"] = "drop",
@@ -117,6 +139,7 @@ def take_snapshot(
       inputs: Columns to predict from.
       target: Column to predict. Labels are stripped of white space at their ends.
       out: Folder for the files; it is made if need be.
+      kinds: Column -> type, for all but texts and a target of names.
       feedback: Corrections, oldest first.
       on_broken: Leave rows out that cannot be parsed, or fail at the first.
       on_empty: Leave rows out that lack all inputs or the target, or fail at the first.
@@ -130,23 +153,40 @@ def take_snapshot(
     assert target not in inputs
     assert inputs
     report = ReadReport()
-    summary = SnapshotSummary(tuple(inputs), target)
+    form = TableForm.of(inputs, target, kinds or {})
+    media = media_columns(kinds or {}, inputs)
+    summary = SnapshotSummary(
+        tuple(inputs),
+        target,
+        counted=form.counted,
+        observations=form.observations,
+        media=tuple(media),
+    )
     out.mkdir(parents=True, exist_ok=True)
     done = False
     try:
         with ExitStack() as stack:
-            writer = stack.enter_context(_SnapshotWriter(out, summary))
+            writer = stack.enter_context(_SnapshotWriter(out, summary, form))
             columns = [*inputs, target]
+            packer = stack.enter_context(packing(out / MEDIA, media))
             for batch in read_batches(files, columns=columns, report=report, progress=progress):
                 place = files[batch.file].name
+                if packer:
+                    found = report.files[batch.file]
+                    batch = packed(packer, batch, files[batch.file].base, found)
                 writer.add(batch, place, on_broken=on_broken, on_empty=on_empty)
             summary.num_source_rows = summary.num_rows
             for batch in _feedback_batches(feedback, columns):
+                if packer:
+                    batch = packer.pack(batch, None)
                 writer.add(batch, FEEDBACK, on_broken=on_broken, on_empty=on_empty)
             summary.num_feedback_rows = summary.num_rows - summary.num_source_rows
             if not summary.num_rows:
                 raise no_rows(files, report, summary.empty)
-            check_labels(target, writer.counts)
+            if form.counted:
+                check_labels(target, writer.counts)
+            elif len(writer.different) == 1:
+                check_labels(target, {writer.different.pop(): summary.num_rows})
         summary.labels = tuple(sorted(writer.counts))
         summary.files = [file.as_dict() for file in report.files]
         summary.notes = report.notes
@@ -156,9 +196,35 @@ def take_snapshot(
         raise disk_error(out, error) from None
     finally:
         if not done:
-            for name in FILES:
+            for name in (*FILES, *MEDIA_FILES):
                 (out / name).unlink(missing_ok=True)
     return summary
+
+
+@contextmanager
+def packing(
+    path: Path, media: Mapping[str, type[MediaKind]], *, thorough: bool = False
+) -> Iterator[Packer | None]:
+    """What packs the files of these columns; None when there are none."""
+    if not media:
+        yield None
+        return
+    packer = Packer(path, media, thorough=thorough)
+    try:
+        yield packer
+    except BaseException:
+        packer.abort()
+        raise
+    packer.close()
+
+
+def packed(packer: Packer, batch: Batch, base: Path, report: FileReport) -> Batch:
+    """A batch whose files are in the pack, with those that cannot be read among the broken rows."""
+    before = len(batch.numbers)
+    batch = packer.pack(batch, base)
+    report.num_rows -= before - len(batch.numbers)
+    report.num_broken += before - len(batch.numbers)
+    return batch
 
 
 def disk_error(out: Path, error: OSError) -> DataError:
@@ -204,7 +270,7 @@ class Usable:
     repaired: list[Repair]
 
 
-def sift(batch: Batch) -> Usable:
+def sift(batch: Batch, form: TableForm) -> Usable:
     """Tell the rows with inputs and a target from those without; the target is the last column."""
     *inputs, targets = batch.columns
     labels = [label.strip() if label else "" for label in targets]
@@ -223,7 +289,8 @@ def sift(batch: Batch) -> Usable:
         blank = [not text or text.isspace() for text in texts[0]]
     else:
         blank = [not any(map(str.strip, row)) for row in zip(*texts, strict=True)]
-    if not any(blank) and MISSING_LABELS.isdisjoint(labels):
+    refused = form.refused(labels) if not form.counted else {}
+    if not any(blank) and MISSING_LABELS.isdisjoint(labels) and not refused:
         return Usable(batch.numbers, texts, labels, [], {}, repaired)
     empty: list[tuple[int, int | None, str]] = []
     missing: dict[str, int] = {}
@@ -232,6 +299,9 @@ def sift(batch: Batch) -> Usable:
         if label in MISSING_LABELS:
             missing[label] = missing.get(label, 0) + 1
             reason = f"no target ({label!r})" if label else "no target"
+        elif label in refused:
+            missing[label] = missing.get(label, 0) + 1
+            reason = f"the target {shorten(label, 40)} {refused[label]}"
         elif bare:
             reason = "no inputs"
         else:
@@ -267,8 +337,10 @@ def row_schema(inputs: Sequence[str], target: str) -> Any:
 
 
 class _SnapshotWriter:
-    def __init__(self, out: Path, summary: SnapshotSummary) -> None:
+    def __init__(self, out: Path, summary: SnapshotSummary, form: TableForm) -> None:
+        self._form = form
         self.counts: dict[str, int] = {}
+        self.different: set[str] = set()
         self._codes: dict[str, int] = {}
         self._summary = summary
         self._out = out
@@ -300,7 +372,7 @@ class _SnapshotWriter:
         summary = self._summary
         if batch.broken and on_broken == "fail":
             raise _refused(24, "broken", place, batch.broken[0])
-        usable = sift(batch) if batch.columns else Usable([], [], [], [], {}, [])
+        usable = sift(batch, self._form) if batch.columns else Usable([], [], [], [], {}, [])
         if usable.empty and on_empty == "fail":
             number, line, reason = usable.empty[0]
             raise _refused(25, "empty", place, BrokenRow(batch.file, number, line, reason, ""))
@@ -328,7 +400,7 @@ class _SnapshotWriter:
 
     def _write(self, file: int, usable: Usable) -> None:
         codes, counts = self._codes, self.counts
-        for label in usable.labels:
+        for label in usable.labels if self._form.counted else ():
             counts[label] = counts.get(label, 0) + 1
         if len(counts) > len(codes):
             for label in islice(counts, len(codes), None):
@@ -338,10 +410,15 @@ class _SnapshotWriter:
                 raise too_many_labels(self._summary.target, num_rows, list(codes)[:MAX_LABELS])
         num_rows = len(usable.labels)
         keys = np.empty(num_rows, KEY_DTYPE)
-        exact, folded = hash_inputs(usable.inputs)
+        exact, folded = self._form.hashes(usable.inputs, usable.labels, file, usable.numbers)
         keys["exact_hi"], keys["exact_lo"] = exact[:, 0], exact[:, 1]
         keys["folded_hi"], keys["folded_lo"] = folded[:, 0], folded[:, 1]
-        keys["label"] = [codes[label] for label in usable.labels]
+        if self._form.counted:
+            keys["label"] = [codes[label] for label in usable.labels]
+        else:
+            keys["label"] = [self._form.value_code(label) for label in usable.labels]
+            if len(self.different) < 2:
+                self.different.update(usable.labels)
         self._keys.write(keys.tobytes())
         constant = [[file] * num_rows, usable.numbers, [int(file < 0)] * num_rows]
         self._rows.add([*constant, *usable.inputs, usable.labels])
@@ -384,7 +461,7 @@ def _finish(out: Path, counts: dict[str, int], summary: SnapshotSummary) -> None
     position = {label: code for code, label in enumerate(summary.labels)}
     renumbered = np.array([position[label] for label in counts], np.int32)
     keys = np.lib.format.open_memmap(out / "keys.npy", mode="r+")
-    for start in range(0, len(keys), 2**20):
+    for start in range(0, len(keys) if summary.counted else 0, 2**20):
         block = keys["label"][start : start + 2**20]
         keys["label"][start : start + 2**20] = renumbered[block]
     keys.flush()

@@ -10,8 +10,9 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from volano.data._media import Pack
 from volano.data._parquet import import_pyarrow
-from volano.data._snapshot import FEEDBACK, SnapshotSummary
+from volano.data._snapshot import FEEDBACK, MEDIA, SnapshotSummary
 from volano.data._table import place_of
 from volano.errors import DataError
 
@@ -78,6 +79,7 @@ class Snapshot:
       summary: What went in and what did not.
       labels: In the order of their codes.
       keys: Hashes and label codes, memory-mapped, one KEY_DTYPE per row.
+      path: Its folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,10 +87,13 @@ class Snapshot:
             fields = json.loads((path / "summary.json").read_text(encoding="utf-8"))
             fields["inputs"] = tuple(fields["inputs"])
             fields["labels"] = tuple(fields["labels"])
+            fields["media"] = tuple(fields.get("media", ()))
             self.summary = SnapshotSummary(**fields)
             self.keys: npt.NDArray[np.void] = np.load(path / "keys.npy", mmap_mode="r")
+            self._pack = Pack(path / MEDIA) if self.summary.media else None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise damaged(path, error) from None
+        self.path = path
         self.rows = ArrowRows(path / "rows.arrow")
         if not self.rows.num_rows == len(self.keys) == self.summary.num_rows:
             raise damaged(path, ValueError("its files differ in their numbers of rows"))
@@ -122,6 +127,13 @@ class Snapshot:
     def labels(self) -> tuple[str, ...]:
         return self.summary.labels
 
+    def label_rows(self) -> dict[str, int]:
+        """Label -> its rows; empty where targets are no names."""
+        if not self.summary.counted:
+            return {}
+        rows = np.bincount(self.keys["label"], minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, rows, strict=True))
+
     def codes(self, rows: RowIndices) -> npt.NDArray[np.int32]:
         """Label codes at rows."""
         return np.ascontiguousarray(self.keys["label"][rows])
@@ -130,13 +142,20 @@ class Snapshot:
         """The texts of an input or of the target, in the order of ``rows``."""
         return self.rows.take(self._stored(name), rows)
 
+    def values(self, name: str, rows: RowIndices) -> list[Any]:
+        """What a fitted column encodes: texts, or the bytes of files, read when they are used."""
+        found = self.column(name, rows)
+        if self._pack is None or name not in self.summary.media:
+            return found
+        return self._pack.get(found)
+
     def batches(
         self, rows: RowIndices, columns: Sequence[str], *, num_rows: int = 4096
-    ) -> Iterator[dict[str, list[str]]]:
-        """Rows in their order, ``num_rows`` at a time, as column -> texts."""
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Rows in their order, ``num_rows`` at a time, as column -> what is encoded."""
         for start in range(0, len(rows), num_rows):
             part = rows[start : start + num_rows]
-            yield {name: self.column(name, part) for name in columns}
+            yield {name: self.values(name, part) for name in columns}
 
     def places(self, rows: RowIndices) -> list[str]:
         """Where rows came from: ``file row N``, or ``feedback row N``."""

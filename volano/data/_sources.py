@@ -7,9 +7,10 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from volano.data._folder import Listing, folder_digest, media_in
 from volano.errors import DataError, nearest, shorten
 
 __all__ = ["FORMATS", "SourceFile", "resolve"]
@@ -28,27 +29,45 @@ _KNOWN = ", ".join(sorted(FORMATS)) + ", each also with .gz"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file with rows.
+    """One file with rows, or one folder of photos or recordings with a folder for each class.
 
     Attributes:
       path: Where it is.
-      format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``, by its name.
+      format: ``csv``, ``tsv``, ``jsonl`` or ``parquet``, by its name; the column type of a folder's
+        files.
       gzipped: Whether its name ends in ``.gz``.
       name: What to call it in messages: relative to the wheel's folder, or its address.
+      members: The files of a folder; None for a file.
     """
 
     path: Path
     format: str
     gzipped: bool
     name: str
+    members: Listing | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder with a file for each row."""
+        return self.members is not None
+
+    @property
+    def base(self) -> Path:
+        """Where paths in its rows start."""
+        return self.path if self.is_folder else self.path.parent
 
     @property
     def size_bytes(self) -> int:
         """On disk, as it is stored."""
+        if self.members is not None:
+            return sum(size for _, size, _ in self.members)
         return self.path.stat().st_size
 
     def digest(self) -> str:
-        """sha256 of the file's bytes, as hex; read in pieces."""
+        """sha256 of the file's bytes, as hex; read in pieces. Of a folder: of the names, sizes and
+        times of what lay in it when it was resolved."""
+        if self.members is not None:
+            return folder_digest(self.members)
         try:
             with self.path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -94,6 +113,8 @@ def resolve(
         for source in _resolve_one(address, root, progress, fix):
             found.setdefault(source.path.resolve(), source)
     for source in found.values():
+        if source.is_folder:
+            continue
         try:
             with source.path.open("rb") as stream:
                 stream.read(1)
@@ -185,12 +206,15 @@ def _globbed(
 def _below(path: Path, name_of: Callable[[Path], str], address: str) -> Iterator[SourceFile]:
     if path.is_dir():
         tables = _tables_in(path)
+        if not tables and (media := media_in(path)):
+            yield SourceFile(path, media[0], False, name_of(path), media[1])
+            return
         if not tables:
             raise DataError(
                 2,
-                "the folder holds no tables",
+                "the folder holds no tables, photos or recordings",
                 where=address,
-                expected=f"files ending in {_KNOWN}",
+                expected=f"files ending in {_KNOWN}, or a folder with files for each class",
                 fix=f"ls {address}",
             )
         for file in tables:
@@ -224,7 +248,7 @@ def _tables_in(folder: Path) -> list[Path]:
 def _format(name: str) -> tuple[str, bool] | None:
     name = name.lower()
     gzipped = name.endswith(".gz")
-    extension = Path(name.removesuffix(".gz")).suffix
+    extension = os.path.splitext(name.removesuffix(".gz"))[1]  # noqa: PTH122 - for each file of many
     return (FORMATS[extension], gzipped) if extension in FORMATS else None
 
 

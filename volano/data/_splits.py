@@ -45,7 +45,9 @@ def choose_golden(
     Returns:
       Indices, ascending, int64; empty when no class can spare a row.
     """
-    num_labels = len(snapshot.labels)
+    # Targets that cannot be counted make one class of all rows.
+    counted = snapshot.summary.counted
+    num_labels = len(snapshot.labels) if counted else 1
     available = np.zeros(num_labels, np.int64)
 
     def partitions() -> Iterator[_Scored]:
@@ -53,9 +55,11 @@ def choose_golden(
             first = groups.starts
             low = np.minimum.reduceat(groups.labels, first)
             high = np.maximum.reduceat(groups.labels, first)
-            usable = first[(low == high) & (groups.rows[first] < snapshot.num_source_rows)]
+            alike = (low == high) | (not counted)
+            usable = first[alike & (groups.rows[first] < snapshot.num_source_rows)]
             score = mix(groups.hi[usable], groups.lo[usable], seed)
-            yield groups.rows[usable], groups.labels[usable], score
+            labels = groups.labels[usable] if counted else np.zeros(len(usable), np.int32)
+            yield groups.rows[usable], labels, score
 
     for _, labels, _ in partitions():
         available += np.bincount(labels, minlength=num_labels)
@@ -81,7 +85,7 @@ def split_snapshot(
     for part in row_ranges(len(rows)):
         keys = snapshot.keys[rows[part]]
         score[part] = mix(keys["folded_hi"], keys["folded_lo"], seed)
-        labels[part] = keys["label"]
+        labels[part] = keys["label"] if snapshot.summary.counted else 0
     return _split(rows, labels, score, share)
 
 

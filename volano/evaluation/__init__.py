@@ -6,7 +6,15 @@ alone; scikit-learn is imported only when a baseline that needs it is fitted.
 
 from __future__ import annotations
 
-from volano.evaluation.baselines import BASELINES, Baseline, majority, tfidf_svm
+from volano.evaluation._contract import Evaluator
+from volano.evaluation._kinds import evaluator, gate_metric, independent_rows
+from volano.evaluation.baselines import (
+    BASELINES,
+    Baseline,
+    majority,
+    table_baselines,
+    tfidf_svm,
+)
 from volano.evaluation.calibration import fit_temperature, softmax
 from volano.evaluation.changes import ClassChange, class_changes
 from volano.evaluation.gate import (
@@ -23,6 +31,7 @@ from volano.evaluation.metrics import (
     classification_report,
     row_scores,
 )
+from volano.evaluation.regression import conformal_half_width, regression_report
 from volano.evaluation.rows import align_names, scores_by_name
 from volano.evaluation.spending import AlphaSpending, minimum_rows
 
@@ -34,19 +43,26 @@ __all__ = [
     "ClassRow",
     "ClassificationReport",
     "Estimate",
+    "Evaluator",
     "Judgement",
     "NonInferiority",
     "ReliabilityBin",
     "align_names",
     "class_changes",
     "classification_report",
+    "conformal_half_width",
+    "evaluator",
     "fit_temperature",
+    "gate_metric",
+    "independent_rows",
     "judge",
     "majority",
     "minimum_rows",
     "not_worse",
+    "regression_report",
     "row_scores",
     "scores_by_name",
     "softmax",
+    "table_baselines",
     "tfidf_svm",
 ]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from volano.errors import AssetError, DataError
 
-__all__ = ["BASELINES", "Baseline", "majority", "tfidf_svm"]
+__all__ = ["BASELINES", "Baseline", "majority", "table_baselines", "tfidf_svm"]
 
 MAX_TRAIN_ROWS = 50_000
 # Text beyond this is not read: time goes with the characters, n-grams of 2 to 5 of each.
@@ -188,3 +188,47 @@ def _bounded_rows(train_texts: Sequence[str], labels_N: Ints, seed: int) -> Ints
     fits_N = np.cumsum(length_N[order_N]) <= MAX_TRAIN_CHARACTERS
     fits_N[: len(first_of_class)] = True
     return np.asarray(np.sort(order_N[fits_N][:MAX_TRAIN_ROWS]), dtype=np.int64)
+
+
+def table_baselines(
+    train_matrix: npt.NDArray[np.float32],
+    train_targets: npt.NDArray[Any],
+    matrix: npt.NDArray[np.float32],
+    *,
+    regression: bool,
+    seed: int = 0,
+) -> dict[str, npt.NDArray[Any]]:
+    """What a table's model must beat: one answer for all rows, and a tree of three questions.
+
+    Args:
+      train_matrix: Shape (num_train_rows, num_columns), NaN where a value is missing.
+      train_targets: Class codes, or numbers.
+      matrix: Rows to answer, the same columns.
+      regression: Whether the targets are numbers.
+      seed: The same seed gives the same answers.
+    Returns:
+      ``majority`` or ``mean``, and ``small_tree``: shape (num_rows,) each.
+    Example:
+      >>> found = table_baselines(
+      ...     np.array([[0.0], [1.0]], np.float32), np.array([3, 5]), np.array([[1.0]], np.float32),
+      ...     regression=False)
+      >>> found["majority"].tolist(), found["small_tree"].tolist()
+      ([3], [5])
+    """
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    if len(train_targets) > MAX_TRAIN_ROWS:
+        some = np.random.default_rng(seed).permutation(len(train_targets))[:MAX_TRAIN_ROWS]
+        train_matrix, train_targets = train_matrix[some], train_targets[some]
+    tree = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(
+        max_depth=3, random_state=seed
+    )
+    if regression:
+        found = {"mean": np.full(len(matrix), float(np.mean(train_targets)))}
+    else:
+        commonest = int(np.bincount(train_targets).argmax())
+        found = {"majority": np.full(len(matrix), commonest, np.int64)}
+    if train_matrix.shape[1] and len(matrix):
+        tree.fit(train_matrix, train_targets)
+        found["small_tree"] = np.asarray(tree.predict(matrix))
+    return found

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from volano.errors import DataError, nearest, shorten
 from volano.evaluation.calibration import checked_labels
+from volano.evaluation.ranking import ranking_metrics
 
 __all__ = [
     "ClassRow",
@@ -145,7 +146,9 @@ def classification_report(
     Returns:
       The report; metrics ``accuracy``, ``f1_macro``, ``precision_macro``, ``recall_macro``,
       ``precision_micro``, ``recall_micro``, ``f1_micro``, ``log_loss`` (nats, probabilities
-      floored at 1e-7) and ``calibration_error``.
+      floored at 1e-7) and ``calibration_error``; of two classes that both occur also ``roc_auc``
+      and ``average_precision``, the mean over both; of more than 3 or 5 classes ``top_3`` and
+      ``top_5``, the share of rows whose label is among the most probable 3 or 5.
     Raises:
       DataError: Shapes that do not fit, no rows, numbers that are not probabilities, a label out
         of range, fewer than 100 resamples.
@@ -200,6 +203,7 @@ def classification_report(
             "f1_micro": accuracy,
             "log_loss": log_loss,
             "calibration_error": calibration_error,
+            **_ranking(probabilities_NC, labels_N, seed, num_resamples),
         },
         per_class=_class_rows(confusion_CC, names),
         confusion=confusion_CC,
@@ -356,6 +360,23 @@ def _macro_estimates(
             estimate = _wilson(num_rows, num_rows)
         estimates[name] = estimate
     return {name: estimates[name] for name in ("f1_macro", "precision_macro", "recall_macro")}
+
+
+def _ranking(
+    probabilities_NC: Floats, labels_N: Ints, seed: int, num_resamples: int
+) -> dict[str, Estimate]:
+    """Metrics of order. From a generator of their own: the other intervals stay as they were."""
+    rng = np.random.default_rng([seed, 1])
+    found = {}
+    for name, (value, resampled_B) in ranking_metrics(
+        probabilities_NC, labels_N, rng, num_resamples
+    ).items():
+        if name.startswith("top_"):
+            num_rows = len(labels_N)
+            found[name] = _wilson(round(value * num_rows), num_rows)
+        elif len(resampled_B):
+            found[name] = _bias_corrected(value, resampled_B)
+    return found
 
 
 def _row_estimates(

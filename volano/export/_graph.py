@@ -10,11 +10,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["FUSED_DOMAIN", "GraphWriter", "constants", "model_from_bytes"]
+__all__ = ["FUSED_DOMAIN", "TREE_DOMAIN", "GraphWriter", "constants", "model_from_bytes"]
 
 OPSET = 17
 FUSED_DOMAIN = "com.microsoft"
 """Operators of ONNX Runtime that do the work of several standard ones."""
+
+TREE_DOMAIN, TREE_OPSET = "ai.onnx.ml", 3
+"""ONNX's own operators for classic models."""
 
 IR_VERSION = 10
 
@@ -95,9 +98,12 @@ class GraphWriter:
             element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
             infos.append(helper.make_tensor_value_info(name, element, list(shape)))
         graph = helper.make_graph(self._nodes, "volano", self._inputs, infos, self._weights)
+        domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED_DOMAIN, 1)]
+        if any(node.domain == TREE_DOMAIN for node in self._nodes):
+            domains.append(helper.make_opsetid(TREE_DOMAIN, TREE_OPSET))
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED_DOMAIN, 1)],
+            opset_imports=domains,
             producer_name="volano",
         )
         model.ir_version = IR_VERSION

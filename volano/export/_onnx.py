@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
+from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
+from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
-from volano.export._traced import traced_graph
+from volano.export._table import is_plain_table, write_table_inputs, write_table_model
+from volano.models import table_features
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -17,17 +21,36 @@ if TYPE_CHECKING:
 __all__ = ["graph_of"]
 
 
-def graph_of(network: Network, longest: int) -> onnx.ModelProto:
-    """The network in fp32: ``COLUMN.ids`` and ``COLUMN.mask`` in, ``logits`` out.
+def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
+    """A model in fp32: what the columns' `collate` gives in, ``outputs`` out.
 
     Args:
-      network: In evaluation mode.
-      longest: The most tokens that a row may have.
+      model: A network in evaluation mode, or a model of tables.
+      inputs: The fitted input columns.
     """
+    if model.family in _GRAPHS:
+        made: onnx.ModelProto = _GRAPHS[model.family](model)
+        return made
+    if is_plain_table(model):
+        writer = GraphWriter()
+        values = write_table_inputs(writer, table_features(inputs))
+        outputs = write_table_model(writer, model, values)
+        return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
+    if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
+        return _bert_graph(model)
+    # Here and not above: torch takes seconds to import, and models of tables do without it.
+    from volano.export._traced import traced_graph
+
+    return traced_graph(model, inputs)
+
+
+def _is_bert(encoder: Any) -> bool:
+    transformer = getattr(encoder, "transformer", None)
+    return encoder.kind == "text" and transformer is not None and is_bert_shaped(transformer.config)
+
+
+def _bert_graph(network: Network) -> onnx.ModelProto:
     configs = [encoder.transformer.config for encoder in network.encoders]  # type: ignore[union-attr]
-    names = [f"{column}.{part}" for column in network.columns for part in ("ids", "mask")]
-    if not all(is_bert_shaped(config) for config in configs):
-        return traced_graph(network, names, longest)
     writer = GraphWriter()
     features = []
     for place, (column, config) in enumerate(zip(network.columns, configs, strict=True)):
@@ -46,5 +69,12 @@ def graph_of(network: Network, longest: int) -> onnx.ModelProto:
     product = writer.node(
         "MatMul", [joined, writer.weight(head.weight.detach().float().numpy().T, "head")]
     )
-    logits = writer.node("Add", [product, writer.weight(head.bias.detach().float().numpy())])
-    return writer.model({"logits": (logits, np.float32, ["rows", head.out_features])})
+    outputs = writer.node("Add", [product, writer.weight(head.bias.detach().float().numpy())])
+    scale, shift = network.scale.float().numpy(), network.shift.float().numpy()  # type: ignore[operator]
+    if (scale != 1).any() or shift.any():
+        outputs = writer.node("Mul", [outputs, writer.weight(scale)])
+        outputs = writer.node("Add", [outputs, writer.weight(shift)])
+    return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
+
+
+_GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+
+from volano.columns import FittedColumn
+from volano.models.encoders._residual import fold_norms
 
 if TYPE_CHECKING:
     from volano.models import Network
 
 __all__ = ["traced_graph"]
 
+WAVE = 1001
+"""Samples of the sound that a network is traced with."""
+
 
 class _Positional(nn.Module):
     """The exporter names inputs by their place; the network takes them by name."""
 
-    def __init__(self, network: Network, names: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.network, self.names = network, tuple(names)
 
@@ -30,25 +38,30 @@ class _Positional(nn.Module):
         return self.network(dict(zip(self.names, values, strict=True)))  # type: ignore[no-any-return]
 
 
-def traced_graph(network: Network, names: Sequence[str], longest: int) -> onnx.ModelProto:
-    """Trace a network of text columns.
+def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
+    """Trace a network.
 
     Args:
       network: In evaluation mode.
-      names: The graph's inputs, ``COLUMN.ids`` and ``COLUMN.mask`` in turn.
-      longest: The most tokens that a row may have.
+      inputs: Its fitted input columns.
     """
     rows = torch.export.Dim("rows", min=1, max=1 << 20)
-    tokens = {
-        name: torch.export.Dim(f"tokens_{place // 2}", min=2, max=longest)
-        for place, name in enumerate(names)
-    }
-    example = []
-    for name in names:
-        values = torch.ones((3, 7), dtype=torch.long)
-        if name.endswith(".mask"):
-            values[1, 4:] = 0
-        example.append(values)
+    names, example, dynamic = [], [], []
+    for place, (column, fitted) in enumerate(inputs.items()):
+        most = getattr(fitted, "max_tokens", 0) or getattr(fitted, "max_samples", 0) or 8192
+        longest = torch.export.Dim(f"length_{place}", min=2, max=max(most, WAVE))
+        none = fitted.collate(fitted.encode([]), np.zeros(0, np.int64))
+        for name, empty in none.items():
+            # Those with as many cells as the longest row has: tokens, or samples of sound.
+            ragged = name.removeprefix(f"{column}.") in ("ids", "mask", "wave")
+            shape = (3, WAVE if name.endswith(".wave") else 7)
+            shape = shape if ragged else (3, *empty.shape[1:])
+            values = torch.ones(shape, dtype=torch.from_numpy(empty).dtype)
+            if name.endswith(".mask"):
+                values[1, 4:] = 0
+            names.append(name)
+            example.append(values)
+            dynamic.append({0: rows, 1: longest} if ragged else {0: rows})
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -56,12 +69,12 @@ def traced_graph(network: Network, names: Sequence[str], longest: int) -> onnx.M
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                _Positional(network, names),
+                _Positional(fold_norms(copy.deepcopy(network)), names),
                 tuple(example),
                 dynamo=True,
                 input_names=list(names),
-                output_names=["logits"],
-                dynamic_shapes=(tuple({0: rows, 1: tokens[name]} for name in names),),
+                output_names=["outputs"],
+                dynamic_shapes=(tuple(dynamic),),
                 external_data=False,
                 verbose=False,
             )

@@ -7,23 +7,42 @@ from typing import TYPE_CHECKING
 
 from volano.models._choose import check_encoder, choose_encoder, encoder_identity, fetch_encoder
 from volano.models._pretrained import Pretrained, locate
+from volano.models._saved import load_model, save_model
+from volano.models._table import TableFeature, is_table, table_arrays, table_features
+from volano.models.ensemble import EnsembleModel, Member
+from volano.models.forecast import LinearForecast, stacked_windows
+from volano.models.linear import LinearModel
+from volano.models.trees import TreesModel, tree_matrix
 
 if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
     from volano.models.encoders.text import TextEncoder
 
 __all__ = [
+    "EnsembleModel",
+    "LinearForecast",
+    "LinearModel",
+    "Member",
     "Network",
     "Pretrained",
+    "TableFeature",
     "TextEncoder",
+    "TreesModel",
     "build_network",
     "check_encoder",
     "choose_encoder",
     "encoder_identity",
     "fetch_encoder",
+    "is_table",
+    "load_model",
     "load_weights",
     "locate",
+    "save_model",
     "save_weights",
+    "stacked_windows",
+    "table_arrays",
+    "table_features",
+    "tree_matrix",
 ]
 
 

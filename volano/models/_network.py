@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from volano.columns import FittedColumn
-from volano.models.encoders.text import (
-    TextEncoder,
-    build_text_encoder,
-    text_encoder_from_config,
-)
+from volano.models._table import is_table, table_features
+from volano.models.encoders._contract import build_encoder, encoder_from_config
+from volano.models.encoders.table import TableEncoder, table_encoder_from_config
 
-__all__ = ["Network", "build_network", "load_weights", "save_weights"]
+__all__ = ["Network", "NetworkShape", "build_network", "load_weights", "save_weights"]
 
 _WEIGHTS, _SHAPE = "model.safetensors", "network.json"
 
@@ -29,53 +27,74 @@ class NetworkShape:
     """What must be known to build a network before its weights are read.
 
     Attributes:
-      columns: Input columns, in order.
-      encoders: Config of each column's transformer, in the same order.
-      num_outputs: Logits of the head.
+      columns: Input columns with an encoder of their own, in order.
+      encoders: Kind and config of each, in the same order.
+      table: Config of the encoder of all other columns; None without any.
+      num_outputs: Outputs of the head.
     """
 
     columns: tuple[str, ...]
-    encoders: tuple[Mapping[str, Any], ...]
+    encoders: tuple[tuple[str, Mapping[str, Any]], ...]
+    table: Mapping[str, Any] | None
     num_outputs: int
 
 
 class Network(nn.Module):
-    """Columns -> features side by side -> logits.
+    """Columns -> features side by side -> outputs.
 
     Args:
-      columns: Input columns, in the order of `encoders`.
-      encoders: One encoder per column, each with its ``width``.
-      num_outputs: Logits of the linear head.
+      columns: Input columns with an encoder of their own, in the order of `encoders`.
+      encoders: One encoder per column, each with its ``kind``, ``keys`` and ``width``.
+      num_outputs: Outputs of the linear head.
+      table: Encodes all other columns.
     """
 
+    family: ClassVar[str] = "network"
+
     def __init__(
-        self, columns: Sequence[str], encoders: Sequence[TextEncoder], num_outputs: int
+        self,
+        columns: Sequence[str],
+        encoders: Sequence[nn.Module],
+        num_outputs: int,
+        table: TableEncoder | None = None,
     ) -> None:
         super().__init__()
         self.columns = tuple(columns)
         self.encoders = nn.ModuleList(encoders)
-        self.head = nn.Linear(sum(encoder.width for encoder in encoders), num_outputs)
+        self.table = table
+        width = sum(encoder.width for encoder in encoders) + (table.width if table else 0)  # type: ignore[misc]
+        self.head = nn.Linear(width, num_outputs)
+        # Numbers are learned at mean 0 and deviation 1 and answered in their own unit.
+        self.register_buffer("shift", torch.zeros(num_outputs))
+        self.register_buffer("scale", torch.ones(num_outputs))
 
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Every column's vector, side by side; (B, sum of widths)."""
         parts = [
-            encoder(batch[f"{name}.ids"], batch.get(f"{name}.mask"))
+            encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[union-attr]
             for name, encoder in zip(self.columns, self.encoders, strict=True)
         ]
+        if self.table is not None:
+            parts.append(self.table(batch))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits, (B, num_outputs), float32."""
-        return self.head(self.features(batch))  # type: ignore[no-any-return]
+        """Outputs, (B, num_outputs), float32."""
+        return self.head(self.features(batch)) * self.scale + self.shift  # type: ignore[no-any-return]
+
+    def num_weights(self) -> int:
+        """Numbers that are fitted."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def save(self, folder: Path) -> None:
+        """Write weights as safetensors and the network's shape as JSON."""
+        save_weights(self, folder)
 
     def shape(self) -> NetworkShape:
-        """What `network_from_shape` needs."""
-        configs = []
-        for encoder in self.encoders:
-            assert isinstance(encoder, TextEncoder)
-            config = encoder.transformer.config
-            configs.append(config.to_dict() | {"model_type": config.model_type})  # type: ignore[union-attr, operator]
-        return NetworkShape(self.columns, tuple(configs), self.head.out_features)
+        """What `load_weights` needs."""
+        configs = tuple((encoder.kind, encoder.config()) for encoder in self.encoders)  # type: ignore[operator]
+        table = self.table.config() if self.table is not None else None
+        return NetworkShape(self.columns, configs, table, self.head.out_features)  # type: ignore[arg-type]
 
 
 def build_network(
@@ -86,23 +105,31 @@ def build_network(
     root: Path,
     num_rows: int,
     seed: int,
+    table: Mapping[str, Any] | None = None,
 ) -> Network:
     """A network ready to train.
 
     Args:
       inputs: Fitted input columns.
       details: Column -> what `choose_encoder` chose.
-      num_outputs: Logits of the head.
+      num_outputs: Outputs of the head.
       root: The wheel's folder.
       num_rows: Training rows.
       seed: Decides the weights that have no pretrained value.
+      table: Options of the encoder of numbers and names; None goes by the number of rows.
     """
     torch.manual_seed(seed)
+    rich = {name: column for name, column in inputs.items() if not is_table(column)}
     encoders = [
-        build_text_encoder(column, details[name], root, num_rows)  # type: ignore[arg-type]
-        for name, column in inputs.items()
+        build_encoder(column, details[name], root, num_rows) for name, column in rich.items()
     ]
-    return Network(tuple(inputs), encoders, num_outputs)
+    plain = {name: column for name, column in inputs.items() if name not in rich}
+    together = None
+    if plain:
+        few = bool(rich) or num_rows < 2000
+        chosen = {"width": 64 if few else 128, "depth": 2, "waves": 0 if few else 16}
+        together = TableEncoder(table_features(plain), **(chosen | dict(table or {})))
+    return Network(tuple(rich), encoders, num_outputs, together)
 
 
 def save_weights(network: Network, folder: Path) -> None:
@@ -112,6 +139,7 @@ def save_weights(network: Network, folder: Path) -> None:
         {
             "columns": shape.columns,
             "encoders": shape.encoders,
+            "table": shape.table,
             "num_outputs": shape.num_outputs,
         },
         indent=1,
@@ -126,7 +154,8 @@ def save_weights(network: Network, folder: Path) -> None:
 def load_weights(folder: Path) -> Network:
     """The network that `save_weights` wrote."""
     shape = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
-    encoders = [text_encoder_from_config(config) for config in shape["encoders"]]
-    network = Network(shape["columns"], encoders, shape["num_outputs"])
+    encoders = [encoder_from_config(kind, config) for kind, config in shape["encoders"]]
+    table = table_encoder_from_config(shape["table"]) if shape["table"] else None
+    network = Network(shape["columns"], encoders, shape["num_outputs"], table)
     network.load_state_dict(load_file(folder / _WEIGHTS))
     return network.eval()

@@ -283,7 +283,9 @@ def _wrong_shape(manifest: Mapping[str, Any]) -> str | None:
     if wrong := next((item for item in found if item), None):
         return wrong
     names = [item["name"] for item in inputs]
-    if len({*names, manifest["target"]["name"]}) != len(names) + 1:
+    # A forecast looks back at the very series that it forecasts.
+    target = [] if manifest["target"]["type"] == "series" else [manifest["target"]["name"]]
+    if len({*names, *target}) != len(names) + len(target):
         return "two columns have the same name"
     if any(item["size_bytes"] < 0 for item in files.values()):
         return "a file has a negative size"

@@ -39,6 +39,8 @@ class Prediction:
       probabilities: Name -> probability, highest first.
       bundle: Id of the bundle that answered.
       notes: What was lost on the way in, such as text that was cut; empty when nothing was.
+      low: Lower end of the interval in which the right value is meant to lie; None without one.
+      high: Its upper end.
     """
 
     id: str
@@ -47,17 +49,20 @@ class Prediction:
     probabilities: Mapping[str, float]
     bundle: str
     notes: tuple[str, ...] = ()
+    low: Any = None
+    high: Any = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON-able fields."""
-        return {
-            "id": self.id,
-            "value": self.value,
-            "probability": self.probability,
-            "probabilities": dict(self.probabilities),
-            "bundle": self.bundle,
-            "notes": list(self.notes),
-        }
+        """The answer as JSON-able fields; what its task does not have is left out."""
+        fields: dict[str, Any] = {"id": self.id, "value": self.value}
+        if self.probability is not None:
+            fields |= {
+                "probability": self.probability,
+                "probabilities": dict(self.probabilities),
+            }
+        if self.low is not None:
+            fields |= {"low": self.low, "high": self.high}
+        return {**fields, "bundle": self.bundle, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ class Model:
                 answer.probabilities,
                 self.id,
                 encoded.notes.get(row, ()),
+                answer.low,
+                answer.high,
             )
             for row, answer in enumerate(answers)
         ]
@@ -208,6 +215,24 @@ class Model:
                     error.args = (error._text(),)
                     raise
         return columns
+
+    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of a table as `predict` takes it; columns that are no inputs are left out.
+
+        A cell that cannot be read counts as missing where its column knows missing values, as it
+        does in training: a typo must not cost a whole table its answers.
+
+        Raises:
+          RequestError: A cell cannot be read, and its column knows no missing values.
+        """
+        found = {}
+        for name, column in self.inputs.items():
+            cell = row.get(name)
+            try:
+                found[name] = column.check("" if cell is None else cell)
+            except RequestError:
+                found[name] = column.check(None)
+        return found
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> EncodedRows:
         """Checked columns as arrays, the same way as in training."""

@@ -13,15 +13,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from volano.columns import FittedColumn, facts_of
 from volano.errors import RequestError, StoreError, nearest, shorten
 from volano.runtime import Model
 from volano.serving._batcher import Batcher
-from volano.serving._body import Gone, Receive, Scope, ask, read_json, whole_number
+from volano.serving._body import Gone, Receive, Scope, ask, header, read_json, whole_number
 from volano.serving._docs import PAGE
 from volano.serving._feedback import corrections
 from volano.serving._openapi import describe
 from volano.serving._reply import HTML, Send, failure, reply, reply_json
-from volano.serving._slot import ModelSlot, num_workers
+from volano.serving._slot import ModelSlot, example_row, num_workers
 from volano.serving._writer import LogWriter
 from volano.spec import ServeSpec
 from volano.store._log import PredictionLog
@@ -32,6 +33,9 @@ PROBE_S = 1.0
 """How long an answer of /readyz holds: who asks more often is answered from memory."""
 
 LONGEST_QUEUE = 1000
+
+LARGE_BYTES = 50_000
+"""A body from which on its values are checked beside the event loop."""
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -179,7 +183,12 @@ class App:
                 top = whole_number(wanted["top"], "top", 0, 999_999_999)
         body = await read_json(scope, receive, self._serve.max_request_bytes)
         model = self.slot.current
-        columns = model.check(self._rows(body, model))
+        rows = self._rows(body, model)
+        if int(header(scope, b"content-length") or LARGE_BYTES) < LARGE_BYTES:
+            columns = model.check(rows)
+        else:
+            # Checking a photo decodes it: others are answered meanwhile.
+            columns = await asyncio.to_thread(model.check, rows)
         batcher = self._batcher or self._start()
         rendered = await batcher.answer(model, columns, top)
         await reply(scope, send, b'{"predictions":[' + b",".join(rendered) + b"]}")
@@ -206,7 +215,7 @@ class App:
                 return rows
             if "row" in body and isinstance(body["row"], dict):
                 return [body["row"]]
-        example = json.dumps({"row": dict.fromkeys(model.inputs, "...")}, ensure_ascii=False)
+        example = json.dumps({"row": example_row(model) or {}}, ensure_ascii=False)
         raise RequestError(
             54,
             f"the body is {shorten(body)}",
@@ -263,8 +272,9 @@ class App:
             "name": self._name,
             "bundle": model.id,
             "since": served.since,
-            "inputs": [{"name": name, "type": item.kind} for name, item in model.inputs.items()],
-            "target": {"name": model.target.name, "type": model.target.kind},
+            "inputs": [_about(item) for item in model.inputs.values()],
+            "target": _about(model.target),
+            "task": model.task.kind,
             "classes": list(getattr(model.target, "names", ())),
             "metrics": manifest.get("metrics", {}),
             "lineage": manifest.get("lineage", {}),
@@ -314,3 +324,8 @@ class App:
                 fix="start it with volano serve in the wheel's folder",
             )
         return self._log
+
+
+def _about(column: FittedColumn) -> dict[str, Any]:
+    """A column as `/v1/model` shows it."""
+    return {"name": column.name, "type": column.kind, **facts_of(column)}

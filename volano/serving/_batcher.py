@@ -282,7 +282,7 @@ def _rendered(pieces: Sequence[_Piece]) -> tuple[list[bytes], list[LoggedPredict
                 dict(zip(columns, row, strict=True)),
                 answer.value,
                 answer.probability,
-                gap_of(answer.probabilities),
+                gap_of(answer.probabilities, encoded.notes.get(number, ())),
                 now,
             )
         )
@@ -290,16 +290,14 @@ def _rendered(pieces: Sequence[_Piece]) -> tuple[list[bytes], list[LoggedPredict
 
 
 def _json(id_: str, answer: Answer, bundle: str, notes: Sequence[str], top: int | None) -> bytes:
-    probabilities = answer.probabilities
-    if top is not None and top < len(probabilities):
-        probabilities = dict(islice(probabilities.items(), top))
-    return _encode(
-        {
-            "id": id_,
-            "value": answer.value,
-            "probability": answer.probability,
-            "probabilities": probabilities,
-            "bundle": bundle,
-            "notes": notes,
-        }
-    ).encode()
+    fields: dict[str, Any] = {"id": id_, "value": answer.value}
+    # As `Prediction.as_dict`: what the task does not have is left out.
+    if answer.probability is not None:
+        probabilities = answer.probabilities
+        if top is not None and top < len(probabilities):
+            probabilities = dict(islice(probabilities.items(), top))
+        fields["probability"], fields["probabilities"] = answer.probability, probabilities
+    if answer.low is not None:
+        fields["low"], fields["high"] = answer.low, answer.high
+    fields["bundle"], fields["notes"] = bundle, notes
+    return _encode(fields).encode()

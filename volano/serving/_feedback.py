@@ -72,9 +72,26 @@ def _correction(
             56, f"new_class is {shorten(new_class)}", status=422, expected="true or false"
         )
     names: tuple[str, ...] | None = getattr(target, "names", None)
+    if new_class and names is None:
+        raise RequestError(
+            59,
+            f"new_class is true, and {target.name} is a {target.kind}: it has no classes",
+            status=422,
+            expected=f"a correction without new_class: the value is a {target.kind}",
+            fix="leave new_class out",
+        )
     if not new_class or names is None:
         try:
-            return Correction(id_, target.check(fields["value"]), who), None
+            checked = target.check(fields["value"])
+            if checked is None:
+                # An input may lack a value; a right answer that is none teaches nothing.
+                raise RequestError(
+                    56,
+                    f"value is {shorten(fields['value'])}",
+                    status=422,
+                    expected=f"the right value of {target.name}, a {target.kind}",
+                )
+            return Correction(id_, checked, who), None
         except RequestError as error:
             if names is not None and isinstance(fields["value"], str) and fields["value"].strip():
                 error.fix = 'send "new_class": true with it if it is a class that is to be learned'

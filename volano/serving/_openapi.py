@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from volano.columns import schema_of
 from volano.runtime import Model
 from volano.spec import ServeSpec
 
 __all__ = ["describe"]
 
-_TYPES: Mapping[str, Mapping[str, Any]] = {
-    "text": {"type": "string"},
-    "category": {"type": "string"},
-    "number": {"type": "number"},
-}
-"""Column type -> what a value of it is in JSON; others may be anything."""
-
-_EXAMPLES = {"string": "where is my parcel?", "number": 1.5}
 _ID = "01932f6c2d0a70008f3c5a7e9b1d2c4f"
+
+
+_MAYBE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_GAP = (
+    "Small where a label teaches most: how far the best answer is ahead of the second; where "
+    "answers have no probability, 1 / (1 + number of notes)"
+)
+_FIELDS: Mapping[str, tuple[Mapping[str, Any], Any]] = {
+    "probability": (_MAYBE, 0.97),
+    "low": (
+        {
+            "type": ["number", "null"],
+            "description": "Lower end of the interval in which the right value is meant to lie",
+        },
+        0.5,
+    ),
+    "high": ({"type": ["number", "null"], "description": "Its upper end"}, 2.5),
+}
+"""What an answer may have beside its value: name -> its schema, and an example."""
 
 
 def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
@@ -29,14 +41,13 @@ def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
       name: What the service is called.
       serve: Its limits.
     """
-    classes = list(getattr(model.target, "names", ()))
-    row = {name: dict(_TYPES.get(item.kind, {})) for name, item in model.inputs.items()}
-    value: dict[str, Any] = dict(_TYPES.get(model.target.kind, {}))
-    answer = {"enum": classes} if classes else value
-    example = {
-        key: _EXAMPLES.get(schema.get("type", "string"), "...") for key, schema in row.items()
-    }
-    chosen = classes[0] if classes else "..."
+    row = {name: schema_of(item) for name, item in model.inputs.items()}
+    answer = _answer_schema(model)
+    # Feedback may bring a name that is new.
+    value = {"type": "string"} if "enum" in answer else answer
+    example = {name: _example(schema) for name, schema in row.items()}
+    chosen = _example(answer)
+    fields = [name for name in _FIELDS if name in model.task.fields]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -45,7 +56,7 @@ def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
             "description": f"Predicts {model.target.name} from {', '.join(model.inputs)}.",
         },
         "paths": {
-            "/v1/predict": {"post": _predict(example, chosen, model.id, serve)},
+            "/v1/predict": {"post": _predict(example, chosen, fields, model.id, serve)},
             "/v1/feedback": {"post": _feedback(chosen)},
             "/v1/queue": {"get": _queue()},
             "/v1/model": {"get": _get("What serves", "Model", "The bundle, its columns, metrics")},
@@ -54,8 +65,21 @@ def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
                 "get": _get("Can it answer and log?", "Status", "It can", ("503", "The log fails"))
             },
         },
-        "components": {"schemas": _schemas(row, value, answer, serve)},
+        "components": {"schemas": _schemas(row, value, answer, fields, serve)},
     }
+
+
+def _answer_schema(model: Model) -> dict[str, Any]:
+    """A value of the target; unlike an input, it is never null."""
+    schema = schema_of(model.target)
+    if isinstance(schema.get("type"), list):
+        kinds = [kind for kind in schema["type"] if kind != "null"]
+        schema["type"] = kinds[0] if len(kinds) == 1 else kinds
+    return schema
+
+
+def _example(schema: Mapping[str, Any]) -> Any:
+    return next(iter(schema.get("examples", ())), "...")
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -88,13 +112,13 @@ _BAD_BODY = (
 
 
 def _predict(
-    example: Mapping[str, Any], chosen: str, bundle: str, serve: ServeSpec
+    example: Mapping[str, Any], chosen: Any, fields: Sequence[str], bundle: str, serve: ServeSpec
 ) -> dict[str, Any]:
     answer = {
         "id": _ID,
         "value": chosen,
-        "probability": 0.97,
-        "probabilities": {chosen: 0.97},
+        **{name: _FIELDS[name][1] for name in fields},
+        **({"probabilities": {chosen: 0.97}} if "probability" in fields else {}),
         "bundle": bundle,
         "notes": [],
     }
@@ -123,7 +147,7 @@ def _predict(
     }
 
 
-def _feedback(chosen: str) -> dict[str, Any]:
+def _feedback(chosen: Any) -> dict[str, Any]:
     one = {"prediction_id": _ID, "value": chosen, "who": "ada"}
     return {
         "operationId": "feedback",
@@ -177,23 +201,48 @@ def _list(items: Any, **limits: int) -> dict[str, Any]:
 
 
 def _schemas(
-    row: Mapping[str, Any], value: Mapping[str, Any], answer: Mapping[str, Any], serve: ServeSpec
+    row: Mapping[str, Any],
+    value: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    fields: Sequence[str],
+    serve: ServeSpec,
 ) -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": "number"}
-    maybe = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
     seconds = {**number, "description": "Seconds since 1970, UTC"}
-    named = _list(_object(["name", "type"], name=text, type=text))
+    about = _object(
+        ["name", "type"],
+        name=text,
+        type=text,
+        low={**number, "description": "The smallest number of the training rows"},
+        high={**number, "description": "The largest"},
+        names={**_list(text), "description": "Some names of a category"},
+        num_names={"type": "integer"},
+    )
     correction = _closed(
         ["prediction_id", "value"],
         prediction_id={**text, "minLength": 1, "maxLength": 64},
         value={**value, "description": "What is right"},
         who={"type": ["string", "null"], "maxLength": 200, "description": "Who says so"},
-        new_class={
-            "type": "boolean",
-            "default": False,
-            "description": "Take a class that the model does not know, for the next turn to learn",
-        },
     )
+    # An interval is only there where validation rows were enough to say how wide it has to be.
+    always = ("probability", "probabilities")
+    beside: dict[str, Any] = {name: dict(_FIELDS[name][0]) for name in fields}
+    if answer.get("type") == "object":
+        # A forecast's interval has the form of its value: series -> one end for each step.
+        beside = {name: {**answer, "description": beside[name]["description"]} for name in fields}
+    if "probability" in fields:
+        beside["probabilities"] = {
+            "type": "object",
+            "additionalProperties": number,
+            "description": "Highest first",
+        }
+    new_class = {
+        "type": "boolean",
+        "default": False,
+        "description": "Take a class that the model does not know, for the next turn to learn",
+    }
+    if "enum" in answer:
+        correction["properties"]["new_class"] = new_class
     return {
         "Row": _closed(list(row), **row),
         "Rows": {
@@ -205,17 +254,16 @@ def _schemas(
             ]
         },
         "Prediction": _object(
-            ["id", "value", "probability", "probabilities", "bundle", "notes"],
+            ["id", "value", *(name for name in beside if name in always), "bundle", "notes"],
             id={**text, "description": "Joins feedback to this answer; sorts by time"},
             value=dict(answer),
-            probability=maybe,
-            probabilities={
-                "type": "object",
-                "additionalProperties": number,
-                "description": "Highest first",
-            },
+            **beside,
             bundle=text,
-            notes={**_list(text), "description": "What was lost on the way in, as text cut"},
+            notes={
+                **_list(text),
+                "description": "What was lost or unlike the training rows on the way in: text that "
+                "was cut, a name that was not seen, a number beyond their range",
+            },
         ),
         "Predictions": _object(["predictions"], predictions=_list(_ref("Prediction"))),
         "Correction": correction,
@@ -234,8 +282,8 @@ def _schemas(
             prediction_id=text,
             inputs={"type": "object"},
             value={},
-            probability=maybe,
-            gap=maybe,
+            probability=_MAYBE,
+            gap={**_MAYBE, "description": _GAP},
             bundle=text,
             at=seconds,
         ),
@@ -245,8 +293,8 @@ def _schemas(
             name=text,
             bundle=text,
             since=seconds,
-            inputs=named,
-            target=named["items"],
+            inputs=_list(about),
+            target=about,
             classes=_list(text),
             metrics={"type": "object"},
             lineage={"type": "object"},

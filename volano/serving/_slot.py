@@ -5,16 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volano.columns import schema_of
 from volano.errors import VolanoError
 from volano.runtime import Model, Prediction, available_cores, load
 from volano.store._log import LoggedPrediction
 
-__all__ = ["ModelSlot", "Served", "Watcher", "gap_of", "logged", "open_model", "watch"]
+__all__ = [
+    "ModelSlot",
+    "Served",
+    "Watcher",
+    "example_row",
+    "gap_of",
+    "logged",
+    "open_model",
+    "watch",
+]
 
 _log = logging.getLogger("volano.serving")
 
@@ -30,9 +40,18 @@ def open_model(path: str | Path, *, threads: int | None = None) -> Model:
       BundleError: It is damaged, incomplete, newer than this version, or unsafe.
     """
     model = load(path, threads=threads or 1)
-    if all(column.kind == "text" for column in model.inputs.values()):
-        model.predict([dict.fromkeys(model.inputs, "warm up")])
+    row = example_row(model)
+    if row is not None:
+        model.predict([row])
     return model
+
+
+def example_row(model: Model) -> dict[str, Any] | None:
+    """A row that the model takes; None when one of its columns gives no example."""
+    examples = {name: schema_of(item).get("examples") for name, item in model.inputs.items()}
+    if not all(examples.values()):
+        return None
+    return {name: found[0] for name, found in examples.items() if found}
 
 
 def num_workers(model: Model) -> int:
@@ -40,12 +59,21 @@ def num_workers(model: Model) -> int:
     return max(1, available_cores() // model.threads)
 
 
-def gap_of(probabilities: Mapping[str, float]) -> float | None:
-    """Probability of the best answer minus that of the second best; None where there is none."""
+def gap_of(probabilities: Mapping[str, float], notes: Sequence[str] = ()) -> float:
+    """How little a label of an answer would teach, 0 to 1: the queue is in its order.
+
+    Probability of the best answer minus that of the second best. Where answers have none, as with
+    numbers: 1 / (1 + notes), so that rows with most inputs that were missing in training, beyond
+    its range or unreadable come first. What the models disagree on is not asked: one bundle serves.
+
+    Args:
+      probabilities: Of an answer, highest first.
+      notes: What was lost or unusual on the way in.
+    """
     values = iter(probabilities.values())
     first = next(values, None)
     if first is None:
-        return None
+        return round(1 / (1 + len(notes)), 6)
     return round(first - next(values, 0.0), 6)
 
 
@@ -57,7 +85,7 @@ def logged(prediction: Prediction, inputs: Mapping[str, Any]) -> LoggedPredictio
         inputs,
         prediction.value,
         prediction.probability,
-        gap_of(prediction.probabilities),
+        gap_of(prediction.probabilities, prediction.notes),
         time.time(),
     )
 

@@ -125,6 +125,9 @@ def _build(
     if isinstance(passes, dict) and isinstance(passes.get("passes"), list):
         raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
         errors.extend(_passes(document, passes["passes"], known_passes))
+    train = raw.get("train")
+    if isinstance(train, dict) and isinstance(train.get("models"), list):
+        raw["train"] = {**train, "models": tuple(train["models"])}
     errors.extend(_combinations(document))
     spec = None
     try:
@@ -259,6 +262,16 @@ def _combinations(document: Document) -> Iterator[SpecError]:
                     expected="another name",
                     fix=f"rename the column {name!r} in the data",
                 )
+    # Answers of numbers come with the ends of an interval, in columns named after the target.
+    ends = {f"{name}_{end}" for name in target for end in ("low", "high")}
+    for name in sorted(ends & set(inputs)):
+        yield SpecError(
+            31,
+            f"the column name {name!r} is one that answers use themselves",
+            where=document.where(("inputs", name)),
+            expected="another name",
+            fix=f"rename the column {name!r} in the data",
+        )
     if raw.get("test") and "golden" in split:
         yield SpecError(
             32,

@@ -14,6 +14,7 @@ __all__ = [
     "CompressSpec",
     "Fraction",
     "GateSpec",
+    "SearchSpec",
     "ServeSpec",
     "Spec",
     "SplitSpec",
@@ -50,6 +51,15 @@ def _milliseconds(value: object) -> object:
     return value
 
 
+def _seconds(value: object) -> object:
+    """``5m`` -> 300.0, ``90s`` -> 90.0, ``1h`` -> 3600.0."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|m|min|h)\s*", value)
+        if match:
+            return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2][0]]
+    return value
+
+
 def _on_off(value: object) -> object:
     """YAML reads a bare ``off`` as false; people mean the word."""
     return "off" if value is False else value
@@ -58,6 +68,24 @@ def _on_off(value: object) -> object:
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, lt=1)]
 SizeBytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1)]
 Milliseconds = Annotated[float, BeforeValidator(_milliseconds), Field(ge=0)]
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+
+
+Augmentation = Literal[
+    "colour",
+    "crop",
+    "cutmix",
+    "cutout",
+    "flip",
+    "frequency_mask",
+    "gain",
+    "mixup",
+    "noise",
+    "rotate",
+    "shift",
+    "time_mask",
+]
 
 
 class _Section(BaseModel):
@@ -79,8 +107,10 @@ class ColumnSpec(_Section):
 class CleanSpec(_Section):
     """What to do with rows that teach nothing or the wrong thing. All are counted either way."""
 
-    duplicates: Literal["drop", "keep"] = Field(
-        "drop", description="rows whose inputs and target repeat an earlier row"
+    duplicates: Literal["auto", "drop", "keep"] = Field(
+        "auto",
+        description="rows whose inputs and target repeat an earlier row; auto drops them where "
+        "there is a text, image, sound or series",
     )
     conflicts: Literal["keep", "drop"] = Field(
         "keep", description="rows with the same inputs and different targets"
@@ -109,6 +139,31 @@ class SplitSpec(_Section):
 class TrainSpec(_Section):
     """How the model is fitted."""
 
+    models: tuple[str, ...] | Literal["auto"] = Field(
+        "auto",
+        description="what to train, such as [linear, boosted]; auto goes by the columns; the "
+        "smallest that is as good as the best one ships",
+    )
+    loss: Literal["auto", "squared", "absolute", "huber", "quantile", "cross_entropy", "focal"] = (
+        Field(
+            "auto",
+            description="what errors cost: numbers take squared, absolute, huber or quantile, "
+            "names take cross_entropy or focal; auto: squared, cross_entropy",
+        )
+    )
+    quantile: Fraction = Field(
+        0.5, gt=0, description="which quantile the loss of that name aims at"
+    )
+    penalty: Literal["auto", "none", "l1", "l2", "elastic"] = Field(
+        "auto",
+        description="what keeps the weights of a linear model small: auto is l2; l1 and elastic "
+        "also set the useless ones to 0; how strong, validation rows choose",
+    )
+    solver: Literal["auto", "exact", "sgd"] = Field(
+        "auto",
+        description="how a linear model is fitted: exact is the normal equation (squared loss, l2 "
+        "or none), sgd steps along gradients of parts of the rows",
+    )
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="the most passes over the training rows; auto goes by their number"
     )
@@ -128,7 +183,22 @@ class TrainSpec(_Section):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bf16 where this machine is faster with it (measured)"
     )
+    augment: Annotated[
+        tuple[Augmentation, ...] | Literal["auto", "off"], BeforeValidator(_on_off)
+    ] = Field(
+        "auto",
+        description="changes to each row that leave its target as it is, a list; auto goes by the "
+        "columns",
+    )
     seed: int = Field(0, ge=0, description="makes the run repeat bit for bit")
+
+
+class SearchSpec(_Section):
+    """Settings of models to try beside the good defaults, which always come first."""
+
+    trials: int = Field(
+        0, ge=0, le=10_000, description="how many, chosen by Optuna; bad ones are stopped early"
+    )
 
 
 class CompressSpec(_Section):
@@ -145,8 +215,10 @@ class CompressSpec(_Section):
 class GateSpec(_Section):
     """When a candidate becomes the champion."""
 
-    metric: Literal["accuracy", "log_loss"] = Field(
-        "accuracy", description="the score of a row that is compared with the champion's"
+    metric: Literal["auto", "accuracy", "log_loss", "squared_error", "absolute_error"] = Field(
+        "auto",
+        description="the score of a row that is compared with the champion's; auto: accuracy for "
+        "names, squared_error for numbers",
     )
     alpha: Fraction = Field(
         0.05, gt=0, description="the chance of ever promoting a bundle that is not better"
@@ -176,6 +248,8 @@ class Spec(_Section):
       test: Where golden rows are, used as they are; empty when Volano is to choose them.
       inputs: Column name -> column.
       target: The one column to predict.
+      budget: Seconds that training may take: more models and settings are tried until then.
+        None: the defaults, and what `search` asks for.
       store: SQL address of the store; None for SQLite in the wheel's folder.
     """
 
@@ -188,10 +262,17 @@ class Spec(_Section):
     clean: CleanSpec = CleanSpec()
     split: SplitSpec = SplitSpec()
     train: TrainSpec = TrainSpec()
+    search: SearchSpec = SearchSpec()
+    budget: Seconds | None = None
     compress: Annotated[CompressSpec | Literal["off"], BeforeValidator(_on_off)] = CompressSpec()
     gate: GateSpec = GateSpec()
     serve: ServeSpec = ServeSpec()
     store: str | None = None
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column -> type, the target among them."""
+        return {name: column.type for name, column in {**self.inputs, **self.target}.items()}
 
     @property
     def target_name(self) -> str:

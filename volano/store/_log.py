@@ -44,7 +44,8 @@ class LoggedPrediction:
       inputs: Column name -> value, as it came in.
       value: What was predicted.
       probability: How sure the model was; None where the task has none.
-      gap: Probability of the best answer minus that of the second best; None where there is none.
+      gap: How little a label would teach, 0 to 1: the probability of the best answer minus that of
+        the second best, or 1 / (1 + notes) where answers have none; None in logs of before.
       at: Seconds since 1970, UTC.
     """
 

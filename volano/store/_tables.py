@@ -97,7 +97,7 @@ predictions = sa.Table(
     sa.Column("inputs", sa.JSON, nullable=False),
     sa.Column("value", sa.JSON, nullable=False),
     sa.Column("probability", sa.Float),
-    # Probability of the best minus that of the second best: small where a label is worth most.
+    # Small where a label is worth most: see LoggedPrediction.
     sa.Column("gap", sa.Float),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("predictions_gap", "gap"),

@@ -10,8 +10,12 @@ from volano.tasks._contract import Task
 
 __all__ = ["task_for_target", "task_kind", "task_kinds"]
 
-_KINDS = {"classification": "volano.tasks.classification:Classification"}
-_TARGETS = {"category": "classification"}
+_KINDS = {
+    "classification": "volano.tasks.classification:Classification",
+    "forecasting": "volano.tasks.forecasting:Forecasting",
+    "regression": "volano.tasks.regression:Regression",
+}
+_TARGETS = {"category": "classification", "number": "regression", "series": "forecasting"}
 
 
 def task_kinds() -> list[str]:

@@ -29,6 +29,7 @@ class Classification:
 
     kind: ClassVar[str] = "classification"
     version: ClassVar[int] = 1
+    fields: ClassVar[Mapping[str, str]] = {"probability": "probability"}
     names: tuple[str, ...]
     temperature: float = 1.0
 

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,27 @@ from volano.errors import BundleError, RequestError
 
 __all__ = ["check_column", "check_fitted"]
 
+WRONG: Mapping[str, object] = MappingProxyType({})
+
 
 def check_column(
     kind: str | type[Column],
     values: Sequence[str],
     *,
     options: Mapping[str, Any] | None = None,
-    wrong: object = 0.5,
+    wrong: object = WRONG,
 ) -> FittedColumn:
     """Check a column type on some raw values, as a table has them.
+
+    A type that can be both an input and the target is checked as each.
 
     Args:
       kind: Its registered name, or the class.
       values: At least two different ones.
       options: Options that differ from their defaults.
-      wrong: A value that is not of this type.
+      wrong: A value that is not of this type; an object without keys, as JSON may send it.
     Returns:
-      The column, fitted on the values.
+      The column, fitted on the values: as an input where it can be one.
     Raises:
       AssertionError: A promise is broken; the message says which.
     """
@@ -43,19 +48,36 @@ def check_column(
     assert column.version >= 1, "versions start at 1"
     plain = column.Options.model_validate(dict(options or {})).model_dump(mode="json")
     json.dumps(plain)
-    for sample in ([], [None, ""], [*values, None]):
-        inference = column.infer(sample)
-        assert 0 <= inference.score <= 1, f"infer gives {inference.score} for {sample!r:.80}"
-        assert inference.reason, "infer gives no reason"
-    fitted = column.fit("a column", iter(values), plain)
-    assert isinstance(fitted, column.Fitted), f"fit gives {type(fitted)}, not {column.Fitted}"
-    again = column.fit("a column", iter(values), plain)
-    assert _saved(fitted) == _saved(again), "fitting the same values twice gives another state"
-    check_fitted(fitted, values, wrong=wrong)
-    return fitted
+    found = {}
+    for use in ("target", "input") if column.use == "both" else (column.use,):
+        for sample in ([], [None, ""], [*values, None]):
+            inference = column.infer(sample, use)
+            assert 0 <= inference.score <= 1, f"infer gives {inference.score} for {sample!r:.80}"
+            assert inference.reason, "infer gives no reason"
+        fitted = column.fit("a column", iter(values), plain, use)
+        assert isinstance(fitted, column.Fitted), f"fit gives {type(fitted)}, not {column.Fitted}"
+        again = column.fit("a column", iter(values), plain, use)
+        assert _saved(fitted) == _saved(again), "fitting the same values twice gives another state"
+        check_fitted(fitted, values, wrong=wrong)
+        # Where rows are steps in time, the target is made of the whole table and not of a value.
+        if use == "target" and not getattr(column, "in_order", False):
+            _check_targets(column, fitted, values)
+        found[use] = fitted
+    return found.get("input", fitted)
 
 
-def check_fitted(fitted: FittedColumn, values: Sequence[str], *, wrong: object = 0.5) -> None:
+def _check_targets(column: type[Column], fitted: FittedColumn, values: Sequence[str]) -> None:
+    """What a task learns: one finite number or code for each value that can be a target."""
+    usable = [value for value in values if column.refuse(value) is None]
+    assert usable, "refuse takes none of the values"
+    targets = fitted.targets(usable)  # type: ignore[attr-defined]
+    assert len(targets) == len(usable), "not one target for each value"
+    assert np.isfinite(targets).all(), "a value that is not refused has no target"
+    loaded = type(fitted).load(fitted.name, _saved(fitted))
+    assert np.array_equal(targets, loaded.targets(usable)), "targets after loading"  # type: ignore[attr-defined]
+
+
+def check_fitted(fitted: FittedColumn, values: Sequence[str], *, wrong: object = WRONG) -> None:
     """Check a fitted column: frozen, saved and loaded the same, encoding without surprises."""
     assert fitted.name == "a column"
     assert dataclasses.is_dataclass(fitted), "a fitted column is a frozen dataclass"
@@ -81,6 +103,7 @@ def check_fitted(fitted: FittedColumn, values: Sequence[str], *, wrong: object =
     assert len(encoded) == len(values), "not one encoded row for each value"
     _same(encoded, fitted.encode(checked), "encoding twice")
     _same(encoded, loaded.encode(checked), "encoding after loading")
+    _same(encoded, fitted.encode(values), "encoding in training")
     assert json.loads(json.dumps(dict(encoded.counts))) == dict(encoded.counts)
     assert all(0 <= row < len(values) for row in encoded.notes), "a note on a row that is not there"
     assert len(fitted.encode([])) == 0, "no values give rows"
@@ -111,7 +134,7 @@ def _check_rows(fitted: FittedColumn, encoded: Encoded, checked: Sequence[Any]) 
             own, among = alone[key][0], array[place]
             if own.ndim:
                 among = among[tuple(slice(0, size) for size in own.shape)]
-            assert np.array_equal(own, among), f"row {row} of {key} is another one by itself"
+            assert _equal(own, among), f"row {row} of {key} is another one by itself"
 
 
 def _saved(fitted: FittedColumn) -> dict[str, bytes]:
@@ -132,4 +155,9 @@ def _same(one: Encoded, other: Encoded, when: str) -> None:
             assert np.array_equal(array.offsets, twin.offsets), f"{when} gives another {name}"
         else:
             assert isinstance(twin, np.ndarray)
-            assert np.array_equal(array, twin), f"{when} gives another {name}"
+            assert _equal(array, twin), f"{when} gives another {name}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether arrays are the same; what is missing (NaN) is as missing in both."""
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

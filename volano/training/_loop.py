@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,26 +13,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from volano.columns import FittedColumn, Ragged
-from volano.data import EncodedSplit
+from volano.columns import EncodedSplit, FittedColumn, Ragged
 from volano.errors import TrainError
 from volano.models import Network, TextEncoder
+from volano.training._augment import Augmentation, augmentation
 from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._frozen import FrozenLayers, layers_of
 from volano.training._head_start import start_head
-from volano.training._optimiser import FlatAdamW, parameter_groups, schedule
+from volano.training._objective import Objective, objective
+from volano.training._optimiser import (
+    FlatOptimiser,
+    moving_statistics,
+    parameter_groups,
+    schedule,
+)
 from volano.training._plan import TrainPlan
-from volano.training._precision import fast_dtype, use_cores
+from volano.training._precision import fast_dtype, keep_memory, use_cores
 from volano.training._vocabulary import CompactVocabulary
 
 __all__ = ["TrainResult", "fit", "network_logits"]
 
 CHECKPOINT_EVERY_S = 60.0
 HEAD_START_ROWS = 30_000
+OBSERVED_ROWS = 2000
 INFERENCE_ROWS, INFERENCE_TOKENS = 64, 4096
 
 Step = Callable[[str, float, float], None]
@@ -66,11 +74,14 @@ class _Feed:
         inputs: Mapping[str, FittedColumn],
         split: EncodedSplit,
         vocabularies: Mapping[str, CompactVocabulary],
+        network: Network,
+        aim: Objective | None = None,
     ) -> None:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
-        self.targets = torch.from_numpy(np.asarray(split.target).astype(np.int64))
-        self.widths = split.widths()
+        self.num_rows = split.num_rows
+        self.targets = aim.targets(np.asarray(split.target)) if aim else torch.zeros(0)
+        self.widths = _widths(network, split)
 
     def start_above(
         self, name: str, frozen: FrozenLayers, say: Callable[[float, float], None]
@@ -112,6 +123,20 @@ class _Feed:
         return ordered_batches(self.widths, rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
 
 
+def _widths(network: Network, split: EncodedSplit) -> NDArray[np.int64]:
+    """Cells of each row in its longest column, shape (num_rows,): tokens, or frames of sound."""
+    widths = np.ones(split.num_rows, np.int64)
+    samples = {
+        name: int(getattr(encoder, "samples_per_cell", 1))
+        for name, encoder in zip(network.columns, network.encoders, strict=True)
+    }
+    for name, encoded in split.columns.items():
+        for array in encoded.arrays.values():
+            if isinstance(array, Ragged):
+                widths = np.maximum(widths, -(-array.lengths // samples.get(name, 1)))
+    return widths
+
+
 def fit(
     network: Network,
     inputs: Mapping[str, FittedColumn],
@@ -119,6 +144,7 @@ def fit(
     validation: EncodedSplit,
     plan: TrainPlan,
     *,
+    task: str = "classification",
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -134,25 +160,33 @@ def fit(
       train: Rows to learn from.
       validation: Rows that choose the epoch; may be none, then the last one is kept.
       plan: See `plan_training`.
+      task: What the target asks for.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
-    use_cores()
+    use_cores(None if network.columns else 1)
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    train_feed = _Feed(inputs, train, vocabularies)
-    validation_feed = _Feed(inputs, validation, vocabularies)
+    aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
+    aim.prepare(network)
+    train_feed = _Feed(inputs, train, vocabularies, network, aim)
+    validation_feed = _Feed(inputs, validation, vocabularies, network, aim)
+    _observe(network, train_feed)
     saved = read_checkpoint(scratch)
-    dtype = _dtype(plan, saved[1] if saved else {})
+    dtype = _dtype(network, plan, saved[1] if saved else {})
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
     frozen = _freeze(network, plan, (train_feed, validation_feed), step)
-    run = _Run(network, train_feed, validation_feed, plan, dtype, pool, scratch, step, say)
+    change = augmentation(network, inputs, plan)
+    convolves = any(getattr(part, "recipe", "") == "convolution" for part in network.encoders)
+    feeds = (train_feed, validation_feed)
+    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say)
     try:
-        run.go()
+        with keep_memory() if convolves else contextlib.nullcontext():
+            run.go()
     finally:
         for part in frozen:
             part.restore()
@@ -165,11 +199,34 @@ def fit(
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()
         parameter.grad = None
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            _release(module)
     return run.result
 
 
-def _dtype(plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
+def _release(norm: _BatchNorm) -> None:
+    for name in ("running_mean", "running_var"):
+        if getattr(norm, name) is not None:
+            setattr(norm, name, getattr(norm, name).clone())
+    # How many batches went by decides nothing, and a resumed run has seen fewer.
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.zero_()
+
+
+def _observe(network: Network, feed: _Feed) -> None:
+    """Show rows at even distances to encoders that want to see some before they learn."""
+    rows = np.unique(np.linspace(0, feed.num_rows - 1, OBSERVED_ROWS).astype(np.int64))
+    for name, encoder in zip(network.columns, network.encoders, strict=True):
+        if hasattr(encoder, "observe"):
+            batch = feed.batch(rows)
+            encoder.observe(*(batch[f"{name}.{key}"] for key in encoder.keys))  # type: ignore[operator, union-attr]
+
+
+def _dtype(network: Network, plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
     """The number format; a resumed run keeps its own, whatever a new measurement would say."""
+    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return torch.float32  # the means that norms gather need more digits than bf16 has
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
     if precision is None:
         return fast_dtype()
@@ -180,8 +237,10 @@ def _cut_vocabularies(
     network: Network, inputs: Mapping[str, FittedColumn], splits: tuple[EncodedSplit, ...]
 ) -> dict[str, CompactVocabulary]:
     vocabularies = {}
-    for encoder, (name, column) in zip(network.encoders, inputs.items(), strict=True):
-        used = [np.array([column.pad_id])]  # type: ignore[attr-defined]
+    for name, encoder in zip(network.columns, network.encoders, strict=True):
+        if "ids" not in encoder.keys:  # type: ignore[operator]
+            continue
+        used = [np.array([inputs[name].pad_id])]  # type: ignore[attr-defined]
         for split in splits:
             ids = split.columns[name].arrays["ids"]
             assert isinstance(ids, Ragged)
@@ -197,7 +256,8 @@ def _freeze(
     """Take the lowest layers out of every encoder that allows it."""
     parts = []
     for name, encoder in zip(network.columns, network.encoders, strict=True):
-        assert isinstance(encoder, TextEncoder)
+        if not isinstance(encoder, TextEncoder):
+            continue
         layers = layers_of(encoder)
         if plan.layers is None or layers is None or plan.layers >= len(layers):
             continue
@@ -221,35 +281,32 @@ class _Run:
     def __init__(
         self,
         network: Network,
-        train: _Feed,
-        validation: _Feed,
+        change: Augmentation | None,
+        feeds: tuple[_Feed, _Feed],
         plan: TrainPlan,
+        aim: Objective,
         dtype: torch.dtype,
         pool: DropoutPool | None,
         scratch: Path,
         step: Step,
         say: Callable[[str], None],
     ) -> None:
-        self._network, self._train, self._validation = network, train, validation
-        self._plan, self._dtype, self._pool = plan, dtype, pool
+        self._network = network
+        self._train, self._validation = feeds
+        self._change = change
+        self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
         self._scratch, self._report, self._say = scratch, step, say
         self.result = TrainResult(
             precision=str(dtype).removeprefix("torch.").replace("float", "fp")
         )
-        counts = torch.bincount(train.targets, minlength=network.head.out_features).float()
-        self._class_weights = (
-            len(train.targets) / (counts.clamp(min=1) * (counts > 0).sum())
-            if plan.balanced
-            else None
-        )
         self._best: list[Tensor] | None = None
-        self._best_score = (-1.0, -float("inf"))
+        self._best_score = (-float("inf"), -float("inf"))
         self._stale = 0
 
     def go(self) -> None:
         plan, network = self._plan, self._network
         saved = read_checkpoint(self._scratch)
-        if plan.head_start and saved is None:
+        if plan.head_start and self._aim.head_start and saved is None:
             self._start_head()
         network.encoders.to(self._dtype)
         groups = parameter_groups(
@@ -259,9 +316,10 @@ class _Run:
             layer_decay=plan.layer_decay,
             weight_decay=plan.weight_decay,
         )
+        groups += moving_statistics(network)
         num_steps = sum(len(self._epoch(epoch)) for epoch in range(plan.epochs))
         memory = plan.memory * num_steps / plan.average_every
-        self._adam = FlatAdamW(groups, clip=plan.clip, memory=memory)
+        self._optimiser = FlatOptimiser(groups, clip=plan.clip, memory=memory, kind=plan.optimiser)
         if self.result.head_start is not None:
             # The pretrained encoder as it is, under its regression, is the first to beat.
             self._best_score, _ = self._validate()
@@ -296,38 +354,44 @@ class _Run:
         self.result.num_steps = step
         self.result.rows_per_s = rows_done / max(1e-9, time.perf_counter() - started)
         assert self._best is not None
-        for group, best in zip(self._adam.groups, self._best, strict=True):
+        for group, best in zip(self._optimiser.groups, self._best, strict=True):
             group.work.copy_(best)
 
     def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         plan = self._plan
-        return epoch_batches(
-            self._train.widths,
-            rows=plan.batch_rows,
-            tokens=plan.batch_tokens,
-            seed=plan.seed,
-            epoch=epoch,
-        )
+        return [
+            batch
+            for turn in range(epoch * plan.passes, (epoch + 1) * plan.passes)
+            for batch in epoch_batches(
+                self._train.widths,
+                rows=plan.batch_rows,
+                tokens=plan.batch_tokens,
+                seed=plan.seed,
+                epoch=turn,
+            )
+        ]
 
     def _step(self, rows: NDArray[np.int64], step: int, num_steps: int) -> float:
         if self._pool:
             self._pool.start_step(step)
         # For encoders that draw random numbers by themselves: a resumed run draws the same.
         torch.manual_seed(self._plan.seed * 1_000_003 + step)
-        logits = self._network(self._train.batch(rows))
-        loss = F.cross_entropy(
-            logits,
-            self._train.targets[rows],
-            weight=self._class_weights,
-            label_smoothing=self._plan.label_smoothing,
-        )
+        batch, targets = self._train.batch(rows), self._train.targets[rows]
+        mixed = None
+        if self._change is not None:
+            batch, mixed = self._change(batch, step)
+        logits = self._network(batch)
+        loss = self._aim.loss(self._network, logits, targets)
+        if mixed is not None:
+            other = self._aim.loss(self._network, logits, targets[mixed.partner])
+            loss = mixed.share * loss + (1 - mixed.share) * other
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):
             raise self._diverged(f"the loss is {value} at step {step + 1} of {num_steps}")
-        self._adam.step(schedule(step, num_steps, self._plan.warmup))
+        self._optimiser.step(schedule(step, num_steps, self._plan.warmup))
         if (step + 1) % self._plan.average_every == 0:
-            self._adam.update_average()
+            self._optimiser.update_average()
         return value
 
     def _diverged(self, what: str) -> TrainError:
@@ -347,25 +411,27 @@ class _Run:
             "train_loss": float(np.mean(losses)) if losses else None,
         }
         score, found = self._validate()
-        self._adam.swap_average()
+        self._optimiser.swap_average()
         average_score, average_found = self._validate()
-        self._adam.swap_average()
+        self._optimiser.swap_average()
         # Early on the average is far better, in the end often not: the rate's decay averages too.
         averaged = average_score > score
         if averaged:
             score, found = average_score, average_found
         entry |= {**found, "averaged": averaged}
         if found:
+            shown = ", ".join(
+                f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items()
+            )
             self._say(
-                f"    epoch {epoch + 1} of {self._plan.epochs}: loss {entry['train_loss']:.3f}, "
-                f"validation {found['validation_loss']:.3f}, "
-                f"accuracy {found['validation_accuracy']:.1%}"
+                f"    epoch {epoch + 1} of {self._plan.epochs}: "
+                f"train loss {entry['train_loss']:.4g}, {shown}"
             )
         else:
             score = (float(epoch + 1), 0.0)
         if score > self._best_score:
-            groups = self._adam.groups
-            source = self._adam.average if averaged else [group.master for group in groups]
+            groups = self._optimiser.groups
+            source = self._optimiser.average if averaged else [group.master for group in groups]
             self._best = [values.clone() for values in source]
             self._best_score, self._stale = score, 0
             self.result.best_epoch = epoch + 1
@@ -374,17 +440,17 @@ class _Run:
         self.result.curves.append(entry)
 
     def _validate(self) -> tuple[tuple[float, float], dict[str, float]]:
-        """(accuracy, minus loss) of the present weights, and both by name; empty without rows."""
-        known = self._validation.targets >= 0
+        """What the present weights are worth, the larger the better, and the same by name; empty
+        without rows.
+        """
+        known = self._aim.known(self._validation.targets)
         if not known.any():
             return (0.0, 0.0), {}
-        logits = _logits(self._network, self._validation)[known]
-        targets = self._validation.targets[known]
-        loss = F.cross_entropy(logits, targets).item()
+        outputs = _outputs(self._network, self._validation)[known]
+        score, loss, found = self._aim.score(outputs, self._validation.targets[known])
         if not np.isfinite(loss):
             raise self._diverged(f"the loss on validation rows is {loss}")
-        accuracy = (logits.argmax(1) == targets).float().mean().item()
-        return (accuracy, -loss), {"validation_loss": loss, "validation_accuracy": accuracy}
+        return score, found
 
     def _start_head(self) -> None:
         """Fit the head to what the encoder says of the rows before it is trained."""
@@ -395,7 +461,7 @@ class _Run:
             self._network.head,
             (self._features(self._train, rows), self._train.targets[rows]),
             (self._features(self._validation, validation), self._validation.targets[validation]),
-            self._class_weights,
+            getattr(self._aim, "class_weights", None),
         )
         if self.result.head_start is not None:
             self._say(f"    before fine-tuning: accuracy {self.result.head_start:.1%}")
@@ -411,7 +477,7 @@ class _Run:
         return found
 
     def _save(self, step: int, losses: list[float]) -> None:
-        tensors = self._adam.tensors()
+        tensors = self._optimiser.tensors()
         for place, best in enumerate(self._best or []):
             tensors[f"best.{place}"] = best
         state = {
@@ -431,8 +497,8 @@ class _Run:
         if saved is None:
             return 0
         tensors, state = saved
-        self._adam.restore(tensors)
-        best = [f"best.{place}" for place in range(len(self._adam.groups))]
+        self._optimiser.restore(tensors)
+        best = [f"best.{place}" for place in range(len(self._optimiser.groups))]
         if best[0] in tensors:
             self._best = [tensors[name] for name in best]
         self.result.curves = state["curves"]
@@ -444,9 +510,9 @@ class _Run:
         return int(state["step"])
 
 
-def _logits(network: Network, feed: _Feed) -> Tensor:
+def _outputs(network: Network, feed: _Feed) -> Tensor:
     network.eval()
-    found = torch.zeros((len(feed.targets), network.head.out_features))
+    found = torch.zeros((feed.num_rows, network.head.out_features))
     with torch.no_grad():
         for rows in feed.batches():
             found[rows] = network(feed.batch(rows)).float()
@@ -456,6 +522,6 @@ def _logits(network: Network, feed: _Feed) -> Tensor:
 def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
-    """A network's logits for every row of a split, in order; shape (num_rows, num_outputs)."""
-    use_cores()
-    return np.asarray(_logits(network, _Feed(inputs, split, {})).numpy())
+    """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
+    use_cores(None if network.columns else 1)
+    return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())

@@ -12,7 +12,7 @@ from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
 from volano.wheel._wheel import SPEC_FILE, STORE_FOLDER, Turn, Wheel
-from volano.wheel._words import check_lines, next_steps, turn_lines
+from volano.wheel._words import check_lines, next_steps, quality, turn_lines
 
 __all__ = [
     "KEEP_CHAMPIONS",
@@ -37,6 +37,7 @@ __all__ = [
     "init_wheel",
     "next_steps",
     "progress_for",
+    "quality",
     "remove_feedback",
     "turn_lines",
 ]

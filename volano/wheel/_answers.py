@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from volano.data import BrokenRow, ReadReport, Row, SourceFile, read_rows, sample
+from volano.data import BrokenRow, ReadReport, Row, SourceFile, embedded, read_rows, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
 from volano.runtime import Model, Prediction
@@ -56,7 +56,7 @@ def answer_table(
     predict: Predict,
     step: Callable[[str, float, float], None] = lambda label, done, total: None,
 ) -> AnswerSummary:
-    """Answer every row of a table.
+    """Answer every row of a table; for a forecast, write the rows that follow its last one.
 
     Args:
       files: The table.
@@ -70,6 +70,10 @@ def answer_table(
       WheelError: The output cannot be written, or is the table itself (WHEEL-040, 041, 042).
     """
     check_output(output, files)
+    if getattr(model.task, "follows_table", False):
+        from volano.wheel._following import answer_end
+
+        return answer_end(files, output, model=model, predict=predict, step=step)
     columns = list(sample(files, 1).columns)
     missing = [name for name in model.inputs if name not in columns]
     if missing:
@@ -82,7 +86,9 @@ def answer_table(
             fix=f"rename the column in {files[0].name}",
         )
     target = model.target.name
-    added = [f"{target}_predicted", f"{target}_probability", "prediction_id"]
+    fields = {"predicted": "value", **model.task.fields}
+    added = [*(f"{target}_{name}" for name in fields), "prediction_id"]
+    getters = dict(zip(added, [*fields.values(), "id"], strict=True))
     replaced = [name for name in columns if name in added]
     columns = [name for name in columns if name not in added]
     summary = AnswerSummary()
@@ -92,7 +98,16 @@ def answer_table(
         write = row_writer(stream, output, [*columns, *added])
         rows = read_rows(files, report=report)
         for batch in _batched(rows):
-            _answer_batch(batch, columns, added, list(model.inputs), predict, write, summary)
+            _answer_batch(
+                batch,
+                columns,
+                getters,
+                model,
+                predict,
+                write,
+                summary,
+                [file.base for file in files],
+            )
             step("predicting", min(report.size_bytes, total - 1), total)
     step("predicting", total, total)
     summary.notes = list(report.notes)
@@ -107,15 +122,17 @@ def answer_table(
 def _answer_batch(
     batch: Sequence[Row | BrokenRow],
     columns: Sequence[str],
-    added: Sequence[str],
-    inputs: Sequence[str],
+    added: Mapping[str, str],
+    model: Model,
     predict: Predict,
     write: Callable[[Mapping[str, Any]], object],
     summary: AnswerSummary,
+    bases: Sequence[Path],
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
-    wanted = [{name: row.values.get(name) or "" for name in inputs} for row in whole]
+    kinds = {name: column.kind for name, column in model.inputs.items()}
+    wanted = [model.cells(embedded(row.values, kinds, bases[row.file])) for row in whole]
     answers = iter(predict(wanted) if wanted else [])
     for row in batch:
         summary.rows += 1
@@ -127,7 +144,7 @@ def _answer_batch(
         summary.answered += 1
         summary.noted += bool(answer.notes)
         values: dict[str, Any] = {name: row.values.get(name) for name in columns}
-        values |= dict(zip(added, (answer.value, answer.probability, answer.id), strict=True))
+        values |= {name: getattr(answer, key) for name, key in added.items()}
         write(values)
 
 

@@ -10,8 +10,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from volano.data import BrokenRow, SourceFile, is_missing, read_rows, sample
-from volano.errors import DataError, WheelError, nearest, shorten
+from volano.columns import FittedColumn, column_kind
+from volano.data import BrokenRow, SourceFile, embedded, is_missing, read_rows, sample
+from volano.errors import DataError, RequestError, WheelError, nearest, shorten
 from volano.store import Correction, PredictionLog, TakenBack
 from volano.wheel._answers import open_output, row_writer
 
@@ -45,8 +46,9 @@ class ImportSummary:
       empty: Rows without a value.
       broken: Rows that could not be parsed.
       missing: Rows whose value is a word for nothing, such as ``nan`` or ``null``.
-      unfit: Rows whose value, or whose ``who``, is no name: longer than 200 characters, or with
-        line breaks.
+      unfit: Rows whose value cannot be one: a name longer than 200 characters or with line breaks,
+        or what is no number where the target is one; or whose ``who`` is no name.
+      unfit_as: The target's type, where that is why.
       refused: Names that the champion does not know -> their rows; taken in only as new classes.
       nearest: Refused name -> the known name that is closest, where one is close.
       first: The first rows that were refused, as ``row 3: 'Positive'``.
@@ -63,6 +65,7 @@ class ImportSummary:
     broken: int = 0
     missing: int = 0
     unfit: int = 0
+    unfit_as: str = ""
     refused: dict[str, int] = field(default_factory=dict)
     nearest: dict[str, str] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
@@ -81,9 +84,10 @@ class ImportSummary:
         if self.empty or self.broken:
             said.append(f"  left out: {self.empty} rows without a value, {self.broken} broken rows")
         if self.missing or self.unfit:
+            unfit = f"is no {self.unfit_as}" if self.unfit_as else "is too long or has line breaks"
             said.append(
                 f"  refused: {self.missing} rows with a word for nothing, {self.unfit} whose "
-                "value is too long or has line breaks"
+                f"value {unfit}"
             )
         for name, count in list(self.refused.items())[:num_names]:
             close = self.nearest.get(name)
@@ -104,6 +108,8 @@ def import_feedback(
     target: str,
     known: Iterable[str],
     who: str,
+    kind: str = "category",
+    kinds: Mapping[str, str] | None = None,
     new_class: bool = False,
 ) -> ImportSummary:
     """Take corrections from a table, under the rules by which the service takes them.
@@ -118,10 +124,21 @@ def import_feedback(
       target: The target column.
       known: Names that the champion knows; empty without a champion: then every name is taken in.
       who: Who says so, where the table does not.
+      kind: The target's type.
+      kinds: Input -> type; paths of photos and recordings are read from beside the table.
       new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
       DataError: There is no column with values (DATA-530), or neither ids nor inputs (531).
+      WheelError: `new_class` for a target that is not a name (WHEEL-043).
     """
+    if new_class and not column_kind(kind).names:
+        raise WheelError(
+            43,
+            f"--new-class is given, and the target {target!r} is a {kind}: it has no classes",
+            expected=f"corrections whose values are each a {kind}",
+            fix="leave --new-class out",
+        )
+    read = _reader(target, kind)
     columns = sample(files, 1).columns
     value_column = target if target in columns else "value"
     if value_column not in columns:
@@ -193,24 +210,37 @@ def import_feedback(
             summary.missing += 1
             note(row.number, value)
             continue
-        is_known = value in known_names
-        if not (is_known or _is_name(value)) or not _is_name(person):
-            summary.unfit += 1
-            note(row.number, value)
-            continue
-        if not is_known:
-            if known_names and not new_class:
-                summary.refused[value] = summary.refused.get(value, 0) + 1
+        right: Any = value
+        if read is not None:
+            try:
+                right = read.check(value)
+            except RequestError:
+                right = None
+            if right is None or not _is_name(person):
+                summary.unfit += 1
+                summary.unfit_as = kind
                 note(row.number, value)
                 continue
-            new_names.add(value)
+        else:
+            is_known = value in known_names
+            if not (is_known or _is_name(value)) or not _is_name(person):
+                summary.unfit += 1
+                note(row.number, value)
+                continue
+            if not is_known:
+                if known_names and not new_class:
+                    summary.refused[value] = summary.refused.get(value, 0) + 1
+                    note(row.number, value)
+                    continue
+                new_names.add(value)
         if prediction and not (len(prediction) <= LONGEST_ID and prediction.isprintable()):
             summary.unknown.append(shorten(prediction))
         elif prediction:
-            corrections.append(Correction(prediction, value, person))
+            corrections.append(Correction(prediction, right, person))
         else:
-            values = {name: row.values.get(name) or "" for name in inputs}
-            labelled.setdefault(person, []).append((values, value))
+            given = embedded(row.values, kinds or {}, files[row.file].base)
+            values = {name: given.get(name) or "" for name in inputs}
+            labelled.setdefault(person, []).append((values, right))
     flush()
     summary.new_names = sorted(new_names)
     for name in summary.refused:
@@ -218,6 +248,12 @@ def import_feedback(
         if close is not None:
             summary.nearest[name] = close
     return summary
+
+
+def _reader(target: str, kind: str) -> FittedColumn | None:
+    """What reads values of a target that is not a name; None for names, which are as they are."""
+    column = column_kind(kind)
+    return None if column.names else column.fit(target, [], {}, "target")
 
 
 class _Words:
@@ -248,6 +284,8 @@ class _Words:
 
 
 def _key(value: Any) -> bytes:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # as SQLite gives it back
     return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 

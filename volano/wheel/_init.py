@@ -8,21 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel
-
 from volano.columns import column_kind, column_uses
-from volano.data import check_labels, is_missing, resolve, sample
+from volano.data import check_labels, is_missing, regular_dates, resolve, sample
 from volano.errors import DataError, WheelError, nearest, shorten
-from volano.spec import (
-    CleanSpec,
-    CompressSpec,
-    GateSpec,
-    ServeSpec,
-    SplitSpec,
-    TrainSpec,
-    is_reserved,
-)
+from volano.spec import is_reserved
+from volano.wheel._new_spec import quoted, spec_text
 from volano.wheel._wheel import SPEC_FILE
 
 __all__ = ["InitResult", "init_wheel"]
@@ -32,11 +22,28 @@ SAMPLE_ROWS = 5000
 FIX = "give the command the right path"
 
 TARGET_NAMES = frozenset(
-    {"answer", "category", "class", "intent", "label", "labels", "sentiment", "target", "topic"}
+    {
+        "answer",
+        "category",
+        "class",
+        "intent",
+        "label",
+        "labels",
+        "sentiment",
+        "target",
+        "topic",
+        "y",
+    }
 )
 """What people call the column to predict."""
 
 LEAST_TARGET_SCORE = 0.5
+
+FORECAST_STEPS = 24
+"""Rows to forecast, unless the spec is changed."""
+
+MOST_CANDIDATES = 10
+"""Columns that are listed when none looks like the target."""
 
 LEAST_SCORE = 0.2
 """Below this a column is like none of the types, and is left out as an input."""
@@ -103,30 +110,78 @@ def init_wheel(
         resolve(test, root=here, fix=FIX)
     found = sample(files, SAMPLE_ROWS)
     values = {name: [row.get(name) for row in found.rows] for name in found.columns}
-    target, target_reason = _target(values, target)
-    inputs, reasons = _inputs(values, target)
+    ordered = _in_time_order(values, target)
+    if ordered:
+        target, target_kind, target_reason, inputs, reasons = ordered
+    else:
+        target, target_kind, target_reason = _target(values, target)
+        inputs, reasons = _inputs(values, target)
     root.mkdir(parents=True, exist_ok=True)
-    spec = _spec_text(
+    spec = spec_text(
         name or _name(data[0]),
         [_from_root(address, here, root) for address in data],
         [_from_root(address, here, root) for address in test],
         inputs,
         target,
+        target_kind,
     )
     path.write_text(spec, encoding="utf-8")
     return InitResult(
         path,
-        (f"{_short(target)}: category (target): {target_reason}", *reasons),
-        (*found.notes, *_unlearnable(values[target], target)),
+        (
+            f"{_short(target)}: {target_kind if not ordered else 'series'} (target): "
+            f"{target_reason}",
+            *reasons,
+        ),
+        (*found.notes, *(() if ordered else _unlearnable(values[target], target, target_kind))),
     )
+
+
+def _in_time_order(
+    values: dict[str, list[str | None]], target: str | None
+) -> tuple[str, str, str, dict[str, str], tuple[str, ...]] | None:
+    """Target, its type and reason, inputs and reasons of a log: moments at even steps, numbers.
+
+    Without a target the last column of numbers is it; all others are forecast with it.
+    """
+    date, step = next(
+        (
+            (name, step)
+            for name, column in values.items()
+            if (step := regular_dates(column)) is not None
+        ),
+        ("", None),
+    )
+    numbers = [name for name in values if name != date and not is_reserved(name)]
+    if step is None or not numbers or (target is not None and target not in numbers):
+        return None
+    kind = column_kind("number")
+    if any(kind.infer(values[name]).score < LEAST_TARGET_SCORE for name in numbers):
+        return None
+    target = target or numbers[-1]
+    also = [name for name in numbers if name != target]
+    written = f"{{type: series, horizon: {FORECAST_STEPS}, window: auto"
+    written += ", also: [" + ", ".join(map(quoted, also)) + "]}" if also else "}"
+    reason = (
+        f"rows in time order, one each {step}: a forecast of the next {FORECAST_STEPS} rows; "
+        "'number' instead predicts it from the others in the same row"
+    )
+    inputs = {date: "datetime", **dict.fromkeys(also, "number")}
+    reasons = (
+        f"{_short(date)}: datetime: even steps of {step}",
+        *(f"{_short(name)}: number: looked back at, and forecast as well" for name in also),
+    )
+    return target, written, reason, inputs, reasons
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 60 else shorten(name)
 
 
-def _unlearnable(labels: list[str | None], target: str) -> tuple[str, ...]:
+def _unlearnable(labels: list[str | None], target: str, kind: str) -> tuple[str, ...]:
     """What `check` will say of the target, if the other rows are like these."""
+    if not column_kind(kind).names:
+        return ()
     present = [label.strip() for label in labels if label]
     counts = Counter(label for label in present if not is_missing(label))
     if not counts:
@@ -141,8 +196,16 @@ def _unlearnable(labels: list[str | None], target: str) -> tuple[str, ...]:
     return ()
 
 
-def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str]:
-    kind = column_kind("category")
+def _target_kind(values: list[str | None]) -> tuple[float, str, str]:
+    """Score, type and reason of the type that a target of these values is most like."""
+    able = [kind for kind, use in column_uses().items() if use in ("target", "both")]
+    found = {kind: column_kind(kind).infer(values, "target") for kind in able}
+    best = max(found, key=lambda kind: found[kind].score)
+    return found[best].score, best, found[best].reason
+
+
+def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[str, str, str]:
+    """The target's name, type and reason."""
     if target is not None:
         if target not in values:
             raise DataError(
@@ -158,25 +221,42 @@ def _target(values: dict[str, list[str | None]], target: str | None) -> tuple[st
                 expected="a target with another name",
                 fix=f"rename the column {target!r} in the data",
             )
-        return target, kind.infer(values[target]).reason
-    scores = {name: kind.infer(column) for name, column in values.items() if not is_reserved(name)}
-    # Labels usually come last, so of equals the last one wins; a column called "label" before all.
-    best = max(
-        reversed(list(scores)),
-        key=lambda name: (
-            scores[name].score >= LEAST_TARGET_SCORE and name.lower() in TARGET_NAMES,
-            scores[name].score,
-        ),
-        default=None,
-    )
+        return target, *_target_kind(values[target])[1:]
+    for name in reversed(list(values)):
+        # A name that says so; nobody calls an input "target".
+        if name.lower() in TARGET_NAMES and not is_reserved(name):
+            score, found, reason = _target_kind(values[name])
+            if score >= LEAST_TARGET_SCORE:
+                return name, found, f"{reason}; by its name, --target says otherwise"
+    # Of the others only names are guessed: any number of a table may be what is to be predicted.
+    kind = column_kind("category")
+    scores = {
+        name: kind.infer(column, "target")
+        for name, column in values.items()
+        if not is_reserved(name) and _target_kind(column)[1] == "category"
+    }
+    # Labels usually come last, so of equals the last one wins.
+    best = max(reversed(list(scores)), key=lambda name: scores[name].score, default=None)
     if best is None or scores[best].score < LEAST_TARGET_SCORE:
         raise DataError(
             511,
-            "no column looks like names to predict",
-            expected="a column with few different values",
+            "no column looks like the one to predict",
+            expected="a column with few different values, or the name of the column: "
+            + _candidates(values),
             fix="volano init DATA --target " + (list(values)[-1] if values else "COLUMN"),
         )
-    return best, f"{scores[best].reason}; a guess, --target says otherwise"
+    return best, "category", f"{scores[best].reason}; a guess, --target says otherwise"
+
+
+def _candidates(values: dict[str, list[str | None]]) -> str:
+    """Columns that could be the target, with the type that they would have, the last first."""
+    found = []
+    for name in reversed(list(values)):
+        score, kind, reason = _target_kind(values[name])
+        if score >= LEAST_SCORE and not is_reserved(name):
+            found.append(f"{_short(name)} ({kind}: {reason})")
+    more = f", and {len(found) - MOST_CANDIDATES} more" if len(found) > MOST_CANDIDATES else ""
+    return "; ".join(found[:MOST_CANDIDATES]) + more if found else "there is none that could be"
 
 
 def _inputs(
@@ -229,72 +309,3 @@ def _from_root(address: str, here: Path, root: Path) -> str:
         return full.relative_to(root.absolute()).as_posix()
     except ValueError:
         return str(full)
-
-
-def _quoted(text: str) -> str:
-    """A name as YAML: plain where that is safe, which `yes`, `null` and `on` are not."""
-    plain = re.fullmatch(r"[A-Za-z_][\w ./-]*", text) and text.strip() == text
-    if plain and yaml.safe_load(text) == text:
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + escaped.replace("\n", "\\n").replace("\t", "\\t") + '"'
-
-
-def _addresses(addresses: Sequence[str]) -> str:
-    if len(addresses) == 1:
-        return _quoted(addresses[0])
-    return "[" + ", ".join(_quoted(address) for address in addresses) + "]"
-
-
-_SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
-    "split": (SplitSpec, "golden rows judge every bundle and never train one"),
-    "train": (TrainSpec, "how the model is fitted"),
-    "compress": (CompressSpec, "how small the bundle may become; 'compress: off' ships fp32"),
-    "gate": (GateSpec, "when a candidate becomes the champion"),
-    "serve": (ServeSpec, "the service"),
-}
-
-
-def _spec_text(
-    name: str,
-    data: Sequence[str],
-    test: Sequence[str],
-    inputs: dict[str, str],
-    target: str,
-) -> str:
-    lines = [
-        "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
-        "# Lines that start with '#' show the defaults; remove the '#' to change one.",
-        "",
-        f"name: {_quoted(name)}",
-        f"data: {_addresses(data)}",
-        f"test: {_addresses(test)}"
-        if test
-        else "# test: golden.csv      # rows to judge on, "
-        "used as they are; without it some are set aside",
-        "",
-        "inputs:",
-    ]
-    for column, kind in inputs.items():
-        lines.append(f"  {_quoted(column)}: {kind}")
-        if kind == "text":
-            lines.append(
-                f"  # {_quoted(column)}: {{type: text, encoder: auto, max_tokens: auto}}"
-                "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
-            )
-    lines += ["target:", f"  {_quoted(target)}: category", ""]
-    for section, (model, comment) in _SECTIONS.items():
-        if section == "split" and test:
-            continue
-        lines.append(f"# {section}:   # {comment}")
-        for field, info in model.model_fields.items():
-            value = info.default
-            if isinstance(value, tuple):
-                value = "[" + ", ".join(value) + "]"
-            elif isinstance(value, float) and 0 < value < 1 and field != "learning_rate":
-                value = f"{value * 100:g}%"
-            lines.append(f"#   {f'{field}: {value}':<28} # {info.description}")
-        lines.append("")
-    lines.append("# store: postgresql://USER@HOST/DATABASE   # default: SQLite in .volano/")
-    return "\n".join(lines) + "\n"

@@ -65,6 +65,8 @@ def turn_record(
             "validation_rows": prepare["validation_rows"],
             "classes": prepare["classes"],
         },
+        "task": runs["evaluate"].summary["task"],
+        "headline": runs["evaluate"].summary["headline"],
         "baselines": runs["evaluate"].summary["baselines"],
         "temperature": runs["evaluate"].summary["temperature"],
         "validation": runs["evaluate"].summary["metrics"],

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from volano.columns import column_options, column_uses
 from volano.compression import pass_kinds
 from volano.errors import BundleError, DataError, StoreError, VolanoError, WheelError, shorten
+from volano.evaluation import evaluator, gate_metric
 from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store, TakenBack
+from volano.tasks import task_for_target
 from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store, line_of_champions
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
@@ -51,8 +51,9 @@ class Turn:
     unchanged: bool = False
 
     def __repr__(self) -> str:
-        accuracy = self.metrics.get("accuracy")
-        quality = f" accuracy={accuracy['value']:.3f}" if accuracy else ""
+        name = self.record.get("headline") or "accuracy"
+        found = self.metrics.get(name)
+        quality = f" {name}={found['value']:.4g}" if found else ""
         unchanged = " unchanged" if self.unchanged else ""
         return f"<volano.Turn {self.number} {self.verdict}{quality}{unchanged}: {self.bundle}>"
 
@@ -182,6 +183,8 @@ class Wheel:
 
         spec = self.spec
         stages.PrepareStage().ingredients(self._setting, {})
+        stages.check_models(spec.train)
+        gate_metric(spec.gate.metric, evaluator(task_for_target(spec.target_column.type).kind))
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)
         if not spec.test or self.store.golden() is not None:
@@ -367,10 +370,12 @@ class Wheel:
 
         Returns:
           ``data``; ``cleaning``, for each kind of finding its count, action and first rows;
-          ``labels`` with their rows; ``like_labels``, which may be one class.
+          ``labels`` with their rows; ``like_labels``, which may be one class; ``target``, which for
+          numbers has their range; ``columns``, what could not be read of each input.
         """
         from volano.data import GoldenRows, Snapshot, clean, like_labels
         from volano.wheel import stages
+        from volano.wheel._checked import columns_checked, target_checked
 
         with self.store.turning():
             runs: dict[str, Run] = {}
@@ -382,14 +387,17 @@ class Wheel:
         golden = None
         if frozen is not None:
             golden = GoldenRows.open(self._frozen(frozen).artifact.path / stages.GOLDEN_FILE)
+            if golden.order is not None:
+                golden = None  # steps are held out by their time, not by what is in a row
         selection = clean(snapshot, self.spec.clean, golden=golden)
-        counts = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
-        labels = dict(zip(snapshot.labels, counts, strict=True))
+        labels = snapshot.label_rows()
         return {
             "data": dict(runs["data"].summary),
             "cleaning": selection.as_dict(),
             "labels": labels,
             "like_labels": [found.as_dict() for found in like_labels(labels)],
+            "target": target_checked(self.spec, snapshot, selection.rows),
+            "columns": columns_checked(self.spec, snapshot, selection.rows),
         }
 
     # History -----------------------------------------------------------------------------------

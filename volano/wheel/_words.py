@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from volano.data import places_by_file
 from volano.errors import shorten
+from volano.evaluation import evaluator
 
 if TYPE_CHECKING:
+    from volano.evaluation import Evaluator
     from volano.wheel._wheel import Turn
 
-__all__ = ["check_lines", "next_steps", "turn_lines"]
+__all__ = ["check_lines", "next_steps", "quality", "turn_lines"]
 
 SHOWN_NAMES = 10
 """Names of classes that are listed."""
 
 SHOWN_PLACES = 8
+SHOWN_METRICS = 4
+_WIDTH = 21
 
 
 def check_lines(found: Mapping[str, Any]) -> list[str]:
@@ -41,11 +45,56 @@ def check_lines(found: Mapping[str, Any]) -> list[str]:
     labels = sorted(found["labels"].items(), key=lambda item: -item[1])
     shown = ", ".join(f"{_label(name)} {count:,}" for name, count in labels[:SHOWN_NAMES])
     more = ", ..." if len(labels) > SHOWN_NAMES else ""
-    return [*lines, f"  classes          {len(labels):>9,} ({shown}{more})", "next: volano turn"]
+    if labels:
+        lines.append(f"  {'classes':<16} {len(labels):>9,} ({shown}{more})")
+    target = found["target"]
+    if "low" in target:
+        lines.append(
+            f"  {'target':<16} {target['rows']:>9,} numbers from {target['low']:.6g} "
+            f"to {target['high']:.6g}, middle {target['middle']:.6g}"
+        )
+    if "steps" in target:
+        mended = ", ".join(
+            f"{count:,} {what.replace('_', ' ')}"
+            for what, count in target["mended"].items()
+            if count
+        )
+        each = f" of {target['step']}" if target["step"] else ""
+        said = f" (mended: {mended})" if mended else ""
+        lines.append(f"  {'target':<16} {target['steps']:>9,} steps{each}{said}")
+    for name, counts in found["columns"].items():
+        lost = ", ".join(f"{rows:,} {kind}" for kind, rows in counts.items() if rows)
+        if lost:
+            lines.append(f"  column {_label(name)}: {lost}")
+    return [*lines, "next: volano turn"]
 
 
 def _label(name: str) -> str:
     return name if len(name) <= 40 and name.isprintable() else shorten(name, 40)
+
+
+def headline_of(record: Mapping[str, Any]) -> tuple[str, type[Evaluator]]:
+    """The metric to show of a turn where there is room for one, and what writes it.
+
+    Turns of before there were several tasks name neither.
+    """
+    judge = evaluator(record.get("task") or "classification")
+    return record.get("headline") or judge.headline, judge
+
+
+def quality(record: Mapping[str, Any]) -> str:
+    """A turn's headline, as ``rmse 45123 (44000 to 46200)``; empty without golden rows."""
+    name, judge = headline_of(record)
+    found = record["metrics"].get(name)
+    return f"{name} {judge.show(name, found)}" if found else ""
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"
+
+
+def _milliseconds(value_ms: float) -> str:
+    return f"{value_ms:.1f} ms" if value_ms >= 0.1 else f"{value_ms * 1000:.0f} µs"
 
 
 def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
@@ -62,18 +111,18 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
         else f"turn {turn.number}: {turn.verdict}",
         f"  {record['reason']}",
     ]
-    for name in ("accuracy", "f1_macro", "log_loss", "calibration_error"):
-        if name in record["metrics"]:
-            found = record["metrics"][name]
-            lines.append(
-                f"  {name:<18} {found['value']:.4f}  "
-                f"({found['low']:.4f} to {found['high']:.4f}, golden rows)"
-            )
+    headline, judge = headline_of(record)
+    # Four at the most: the headline, and what comes first after it.
+    order = sorted(record["metrics"], key=lambda name: name != headline)
+    lines += [
+        f"  {name:<{_WIDTH}} {judge.show(name, record['metrics'][name])}, golden rows"
+        for name in order[:SHOWN_METRICS]
+    ]
     for candidate in record["candidates"]:
         if candidate["chosen"]:
             lines.append(
-                f"  ships {candidate['name']}: {candidate['size_bytes'] / 1e6:.1f} MB, "
-                f"{candidate['p50_ms']:.1f} ms a row"
+                f"  ships {candidate['name']}: {_size(candidate['size_bytes'])}, "
+                f"{_milliseconds(candidate['p50_ms'])} a row"
             )
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")
     if record["bundle"] is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from volano.columns.text import FittedText
 from volano.errors import AssetError
 from volano.models._pretrained import locate
 
-__all__ = ["TextEncoder", "build_text_encoder", "text_encoder_from_config"]
+__all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 
 # Legend: B rows, T tokens of the longest row, H width of the encoder.
 
@@ -30,6 +30,9 @@ class TextEncoder(nn.Module):
       transformer: A transformers encoder: ``(input_ids, attention_mask) -> last_hidden_state``.
     """
 
+    kind: ClassVar[str] = "text"
+    keys: ClassVar[tuple[str, ...]] = ("ids", "mask")
+
     def __init__(self, transformer: nn.Module) -> None:
         super().__init__()
         self.transformer = transformer
@@ -42,6 +45,12 @@ class TextEncoder(nn.Module):
         lower layers were taken out.
         """
         return self.pool(self.hidden(ids, mask_BT), mask_BT)
+
+    def config(self) -> dict[str, Any]:
+        """What `encoder_from_config` needs."""
+        config = self.transformer.config
+        found: dict[str, Any] = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        return found
 
     def hidden(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The last hidden state, (B, T, H)."""
@@ -64,7 +73,7 @@ def _attention() -> dict[str, Any]:
     return {"attn_implementation": "sdpa"}
 
 
-def build_text_encoder(
+def build_encoder(
     column: FittedText, details: Mapping[str, Any], root: Path, num_rows: int
 ) -> TextEncoder:
     """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
@@ -151,7 +160,7 @@ def _scratch_config(column: FittedText, num_rows: int) -> Any:
     )
 
 
-def text_encoder_from_config(config: Mapping[str, Any]) -> TextEncoder:
+def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder:
     """The encoder that a config describes, with weights to be loaded afterwards."""
     from transformers import AutoConfig, AutoModel
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from volano.wheel.report._evidence import Evidence, interval, mapping
-from volano.wheel.report._format import moment, percent
+from volano.wheel.report._format import moment
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
+from volano.wheel.report._measures import judged, measure
 from volano.wheel.report._tables import Cell, Column, folded, table, verdict_mark
 
 __all__ = ["champions"]
@@ -21,19 +22,17 @@ def champions(evidence: Evidence) -> Markup:
     if not found:
         return raw(heading, el("p", "No turn has served yet."))
     records = {record.get("turn"): record for record in evidence.history}
-    # The wheel's own metric, and of log losses all, or none could be compared.
-    metric = "accuracy" if evidence.judged_by_accuracy else "log_loss"
+    # The wheel's own metric, of all of them, or none could be compared.
+    metric = judged(evidence).metric
+    shown = measure(metric)
     lines: list[Sequence[Cell | Child]] = []
     for place, item in enumerate(reversed(found)):
         record = records.get(item.get("turn"), {})
         value = interval(mapping(record.get("metrics")).get(metric))
         measured: Child = "–"
-        if value and metric == "accuracy":
-            ends = f" {100 * value.low:.1f} to {100 * value.high:.1f}"
-            measured = [percent(value.value), el("span", ends, class_="soft")]
-        elif value:
-            ends = f" {value.low:.3f} to {value.high:.3f}"
-            measured = [f"{value.value:.3f}", el("span", ends, class_="soft")]
+        if value:
+            ends = f" {shown.ends(value.low, value.high)}"
+            measured = [shown.write(value.value), el("span", ends, class_="soft")]
         bundle = record.get("bundle_id")
         why: Child = data_text(item.get("why") or "–", 120)
         lines.append(
@@ -48,7 +47,7 @@ def champions(evidence: Evidence) -> Markup:
     heads = [
         Column("Turn"),
         Column("serves since", "s"),
-        Column("accuracy" if metric == "accuracy" else "log loss", "n"),
+        Column(shown.short, "n"),
         Column("bundle", "s"),
         Column("why", "text"),
     ]

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 WIDTH = 440.0
+MOST_DOTS = 40
+"""Points of a curve that have a dot each."""
+
 T = TypeVar("T")
 
 
@@ -79,13 +82,15 @@ def lines(
     best: float | None = None,
     level: tuple[str, float] | None = None,
     from_zero: bool = False,
+    x_name: str = "epoch (one pass over the training rows)",
 ) -> Markup:
-    """Curves over epochs, named at their ends.
+    """Curves over epochs, or over trees, named at their ends.
 
     Args:
       best: The epoch to mark.
       level: A named horizontal line.
       from_zero: Whether the y axis has to begin at 0.
+      x_name: What the x axis counts.
     """
     values = [y for curve in curves for _, y in curve.points] + ([level[1]] if level else [])
     last = max(x for curve in curves for x, _ in curve.points)
@@ -94,6 +99,9 @@ def lines(
     y = Scale(low if from_zero else low - pad, high + pad, 210, 14)
     frame = Frame(Scale(0.0, max(last, 1.0), 58, WIDTH - 104), y)
     epochs = [0.0, *sorted({x for curve in curves for x, _ in curve.points} - {0.0})]
+    many = len(epochs) > MOST_DOTS
+    if many:
+        epochs = nice_ticks(0.0, last, 6)
     step = max(1, -(-len(epochs) // 9))
     y_ticks = nice_ticks(y.low, y.high, 4)
     parts: list[Markup | None] = [
@@ -103,7 +111,7 @@ def lines(
         text(
             (58 + WIDTH - 104) / 2,
             244,
-            "epoch (one pass over the training rows)",
+            x_name,
             "note",
             anchor="middle",
         ),
@@ -123,6 +131,8 @@ def lines(
         if len(spots) > 1:
             parts.append(el("path", class_=f"curve {curve.kind}", d=path))
         for (a, b), (epoch, value) in zip(spots, curve.points, strict=True):
+            if many:
+                break
             says = el("title", f"epoch {epoch:.0f}: {curve.name} {write(value)}")
             parts.append(el("circle", says, class_=f"dot {curve.kind}", cx=a, cy=b, r=3.2))
         labels.append((spots[-1][1], curve.name, f"name {curve.kind}"))

@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from volano.evaluation import evaluator
+from volano.runtime import MANIFEST
+
 __all__ = ["Evidence", "Interval", "gather", "interval", "mapping", "number", "rows"]
 
 FIRST_FINDINGS = 20
@@ -31,9 +34,11 @@ class Evidence:
     Attributes:
       record: The turn's record.
       history: All records, oldest first; the last is this turn's.
-      golden: A `ClassificationReport` as a dict, on golden rows; empty without them.
+      folders: Stage -> the folder of its artifact.
+      golden: What the task's evaluator reports of the golden rows; empty without them.
       validation: The same on validation rows.
-      mistakes: The worst answers, most confident first.
+      answering: The state of the shipped bundle's task, as its manifest has it.
+      mistakes: The worst answers first.
       changes: Recall of each class beside the champion's, the largest change first.
       labels: Classes as read, with their rows.
       findings: The first rows that were broken, empty or repaired, with what was wrong.
@@ -41,8 +46,10 @@ class Evidence:
 
     record: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
+    folders: Mapping[str, Path]
     golden: Mapping[str, Any]
     validation: Mapping[str, Any]
+    answering: Mapping[str, Any]
     mistakes: Sequence[Mapping[str, Any]]
     changes: Sequence[Mapping[str, Any]]
     labels: Sequence[Mapping[str, Any]]
@@ -64,9 +71,26 @@ class Evidence:
         return mapping(self.gate.get("judgement"))
 
     @property
-    def judged_by_accuracy(self) -> bool:
-        """Whether the effect is a share of rows, and not a log likelihood."""
-        return self.gate.get("metric") in (None, "accuracy")
+    def task(self) -> str:
+        """What is predicted; turns of before there were several tasks predict names."""
+        return str(self.record.get("task") or "classification")
+
+    @property
+    def headline(self) -> str:
+        """The metric that is shown where there is room for one."""
+        return str(self.record.get("headline") or "accuracy")
+
+    @property
+    def judged_by(self) -> str:
+        """The metric that the gate compares rows by."""
+        found = self.gate.get("metric")
+        return str(found) if found else _first_metric(self.task)
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """Input column -> its type, as far as the record has them."""
+        step = mapping(mapping(self.record.get("lineage")).get("data"))
+        return mapping(mapping(step.get("ingredients")).get("inputs"))
 
     @property
     def effect(self) -> Interval | None:
@@ -157,13 +181,24 @@ def gather(
     return Evidence(
         record,
         [*others, record],
+        folders,
         mapping(_json(read("deploy", "golden_report.json"))),
         mapping(_json(read("evaluate", "validation.json"))),
+        mapping(
+            mapping(mapping(_json(read("deploy", f"bundle/{MANIFEST}"))).get("task")).get("state")
+        ),
         rows([_json(line) for line in read("deploy", "mistakes.jsonl").split("\n")]),
         rows(_json(read("deploy", "class_changes.json"))),
         rows(_json(read("data", "labels.json"))),
         _first_lines(folders.get("data"), "findings.jsonl"),
     )
+
+
+def _first_metric(task: str) -> str:
+    try:
+        return evaluator(task).metrics[0]
+    except KeyError:
+        return "accuracy"
 
 
 def _first_lines(folder: Path | None, name: str) -> list[Mapping[str, Any]]:

@@ -6,8 +6,10 @@ import datetime
 import math
 
 __all__ = [
+    "brief",
     "count",
     "day",
+    "figures",
     "megabytes",
     "milliseconds",
     "moment",
@@ -87,6 +89,43 @@ def count(number: float) -> str:
     return f"{int(number):,}".replace(",", THIN)
 
 
+def figures(value: float, digits: int = 4) -> str:
+    """A number with about as many figures; powers of ten only where there is no other way.
+
+    Example:
+      >>> [figures(v).replace(THIN, " ") for v in (45123.4, 0.12345, 2.0, 1.5e-9)]
+      ['45 123', '0.1235', '2', '1.500 × 10⁻⁹']
+    """
+    if not math.isfinite(value):
+        return "unbounded"
+    if not value:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if not -4 <= size < 12:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa}{THIN}×{THIN}10{raised}".replace("-", MINUS)
+    text = f"{value:,.{max(0, digits - 1 - size)}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace(",", THIN).replace("-", MINUS)
+
+
+def brief(value: float) -> str:
+    """A number for an axis, where there is little room.
+
+    Example:
+      >>> [brief(v).replace(THIN, " ") for v in (250_000, 2.5e9, 0.25)]
+      ['250 000', '2.5 × 10⁹', '0.25']
+    """
+    if not math.isfinite(value) or abs(value) < 1e7:
+        return figures(value)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    short = mantissa.rstrip("0").rstrip(".").replace("-", MINUS)
+    raised = str(int(exponent)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{short}{THIN}×{THIN}10{raised}"
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """A number and its noun.
 
@@ -98,7 +137,14 @@ def plural(number: int, one: str, many: str | None = None) -> str:
 
 
 def megabytes(size_bytes: float) -> str:
-    """Bytes in MB (millions), three figures at least."""
+    """Bytes in MB (millions), or in kB where that reads better.
+
+    Example:
+      >>> megabytes(23_947_405).replace(THIN, " "), megabytes(3_200).replace(THIN, " ")
+      ('23.9 MB', '3.2 kB')
+    """
+    if size_bytes < 1e5:
+        return f"{size_bytes / 1e3:.{0 if size_bytes >= 1e4 else 1}f}{THIN}kB"
     size = size_bytes / 1e6
     return f"{size:.{0 if size >= 1000 else 1 if size >= 1 else 3}f}{THIN}MB"
 

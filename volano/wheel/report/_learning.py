@@ -7,17 +7,31 @@ from typing import Any
 
 from volano.wheel.report._charts import Line, Loss, Point, lines, losses, scatter
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
-from volano.wheel.report._format import count, megabytes, milliseconds, percent, plural
+from volano.wheel.report._format import brief, count, megabytes, milliseconds, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el
+from volano.wheel.report._measures import Judged, compared_by, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, facts, figure, table
 
 __all__ = ["candidates", "training"]
 
 
 def training(evidence: Evidence) -> Section:
-    """Loss and accuracy per epoch, the head start, and which epoch was kept."""
+    """How the best model became what it is: by epoch, by tree, or by penalty."""
     found = mapping(evidence.record.get("training"))
     epochs = rows(found.get("epochs"))
+    drawings = [*_by_epoch(found, epochs), *_by_tree(found), *_by_penalty(evidence, found)]
+    body: list[Child] = [el("div", drawings, class_="two")] if drawings else []
+    body.append(_facts(found, len(epochs), number(found.get("best_epoch"))))
+    if not number(found.get("validation_rows")):
+        body.append(el("p", "There were no validation rows, so nothing could be held against it."))
+    lead: list[Child] = ["How the best model learned. What did best on validation rows is kept."]
+    if found.get("best") and len(rows(found.get("models"))) > 1:
+        lead.append([" Here: ", data_text(found["best"]), "."])
+    return Section("training", "How it learned", lead, body)
+
+
+def _by_epoch(found: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> list[Child]:
+    """Loss and accuracy of a network, the head start, and which epoch was kept."""
     best, head_start = number(found.get("best_epoch")), number(found.get("head_start"))
     loss = [
         line
@@ -50,12 +64,56 @@ def training(evidence: Evidence) -> Section:
                 "before anything else is trained."
             )
         drawings.append(figure(drawing, words))
-    body: list[Child] = [el("div", drawings, class_="two")] if drawings else []
-    body.append(_facts(found, len(epochs), best))
-    if not number(found.get("validation_rows")):
-        body.append(el("p", "There were no validation rows, so nothing could be held against it."))
-    lead = "How the network learned. The epoch with the best validation result is the one kept."
-    return Section("training", "How it learned", lead, body)
+    return drawings
+
+
+def _by_tree(found: Mapping[str, Any]) -> list[Child]:
+    """The validation loss of boosted trees, tree by tree."""
+    losses_found, kept = found.get("losses"), number(found.get("rounds"))
+    every = int(number(found.get("losses_every")) or 1)
+    if not isinstance(losses_found, list):
+        return []
+    spots = [
+        (float(1 + place * every), y)
+        for place, item in enumerate(losses_found)
+        if (y := number(item)) is not None
+    ]
+    if len(spots) < 2:
+        return []
+    drawing = lines(
+        "Validation loss per tree",
+        [Line("validation", "ours", spots)],
+        write=brief,
+        best=kept,
+        x_name="trees (one after the other)",
+        from_zero=True,
+    )
+    words = "Loss on validation rows as trees are added. What comes after the kept one is cut off."
+    return [figure(drawing, words)]
+
+
+def _by_penalty(evidence: Evidence, found: Mapping[str, Any]) -> list[Child]:
+    """The validation loss of a linear model for each penalty on its weights."""
+    kept = number(found.get("penalty"))
+    tried = [
+        (penalty, loss)
+        for item in rows(found.get("penalties"))
+        if (penalty := number(item.get("penalty"))) is not None
+        and (loss := number(item.get("validation_loss"))) is not None
+    ]
+    if len(tried) < 2:
+        return []
+    told = selected_by(evidence)
+    table_lines: list[Sequence[Cell | Child]] = [
+        [
+            f"{penalty:g}",
+            Cell(told.score(-loss), loss),
+            el("b", "kept", class_="t-ours") if penalty == kept else "",
+        ]
+        for penalty, loss in tried
+    ]
+    heads = [Column("Penalty on large weights", "n"), Column("validation loss", "n"), Column("")]
+    return [table(heads, table_lines, caption="Penalties that were tried")]
 
 
 def _line(name: str, kind: str, key: str, epochs: Sequence[Mapping[str, Any]]) -> Line | None:
@@ -78,12 +136,13 @@ def _facts(found: Mapping[str, Any], num_epochs: int, best: float | None) -> Mar
         ("Training rows", "rows"),
         ("Validation rows", "validation_rows"),
         ("Classes", "classes"),
+        ("Trees", "trees"),
         ("Weights", "num_weights"),
         ("Steps", "num_steps"),
         ("Rows a second", "rows_per_s"),
     ):
         value = number(found.get(key))
-        if value is not None:
+        if value is not None and not (key == "classes" and not value):
             pairs.append((name, count(value)))
     if found.get("precision"):
         pairs.append(("Arithmetic", str(found["precision"])))
@@ -97,12 +156,14 @@ def candidates(evidence: Evidence) -> Section:
     if not found:
         return Section("candidates", title, None, [el("p", "There was nothing to choose from.")])
     points = []
+    told = compared_by(evidence)
     for item in found:
-        size, latency, score = (number(item.get(k)) for k in ("size_bytes", "p50_ms", "score"))
+        size, latency = (number(item.get(k)) for k in ("size_bytes", "p50_ms"))
+        score = _mean_score(item)
         if not size or latency is None:
             continue
         kind = "ours" if item.get("chosen") else "bad" if item.get("refused") else "theirs"
-        parts = [] if score is None else [_score(score)]
+        parts = [] if score is None else [told.score(score)]
         parts += ["ships"] if item.get("chosen") else ["refused"] if item.get("refused") else []
         points.append(Point(str(item.get("name", "")), ", ".join(parts), size / 1e6, latency, kind))
     body: list[Child] = []
@@ -119,11 +180,12 @@ def candidates(evidence: Evidence) -> Section:
             "a cross was refused. Beside each, its quality on validation rows."
         )
         body.append(el("div", figure(drawing, words), _losses(evidence, found), class_="two"))
-    body.append(_candidate_table(found, _shares(found)))
+    body.append(_candidate_table(found, told))
     checked = int(number(mapping(evidence.record.get("training")).get("validation_rows")) or 0)
     lead = (
-        "The same network in smaller forms. The smallest one that loses no more than the margin "
-        f"ships. Compared on {plural(checked, 'validation row')}; the golden rows have no say here."
+        "The best model, the others, and what each became when it was made smaller. The smallest "
+        f"one that loses no more than the margin ships. Compared on "
+        f"{plural(checked, 'validation row')}; the golden rows have no say here."
     )
     return Section("candidates", title, lead, body)
 
@@ -141,7 +203,7 @@ def _losses(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup | 
     step = mapping(mapping(evidence.record.get("lineage")).get("compress"))
     setting = mapping(mapping(step.get("ingredients")).get("compress"))
     words = (
-        "What is lost against the uncompressed graph, and the upper end that the rows cannot rule "
+        "What is lost against the best model, and the upper end that the rows cannot rule "
         "out. A loss beyond the margin is refused; so is a smaller one that is proven to be a loss "
         "and may lie beyond it."
     )
@@ -149,17 +211,18 @@ def _losses(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup | 
         losses(
             shown,
             number(setting.get("margin")),
-            (lambda y: percent(y, 2)) if _shares(found) else (lambda y: f"{y:.4f}"),
+            compared_by(evidence).loss,
         ),
         words,
     )
 
 
-def _candidate_table(found: Sequence[Mapping[str, Any]], shares: bool) -> Markup:
+def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup:
     lines: list[Sequence[Cell | Child]] = []
     for item in found:
         size, fast, slow = (number(item.get(k)) for k in ("size_bytes", "p50_ms", "p99_ms"))
-        rate, score, loss = (number(item.get(k)) for k in ("rows_per_s", "score", "loss"))
+        rate, loss = (number(item.get(k)) for k in ("rows_per_s", "loss"))
+        score = _mean_score(item)
         upper = number(item.get("upper"))
         outcome: Child = "good enough, but not the smallest"
         if item.get("chosen"):
@@ -171,8 +234,8 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], shares: bool) -> Markup
         lost: Child = "–"
         if loss is not None and upper is not None:
             lost = [
-                _loss(loss, shares),
-                el("span", f" (at most {_loss(upper, shares)})", class_="soft"),
+                told.loss(loss),
+                el("div", f" (at most {told.loss(upper)})", class_="soft"),
             ]
         lines.append(
             [
@@ -181,7 +244,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], shares: bool) -> Markup
                 milliseconds(fast) if fast is not None else "–",
                 milliseconds(slow) if slow is not None else "–",
                 count(rate) if rate is not None else "–",
-                _score(score) if score is not None else "–",
+                told.score(score) if score is not None else "–",
                 lost,
                 outcome,
             ]
@@ -199,15 +262,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], shares: bool) -> Markup
     return table(heads, lines, caption="Measured on this machine", stack=True)
 
 
-def _score(score: float) -> str:
-    """A mean score in words: accuracy, or the log loss that a log likelihood is."""
-    return f"log loss {-score:.3f}" if score < 0 else percent(score)
-
-
-def _loss(loss: float, shares: bool) -> str:
-    return percent(loss, 2) if shares else f"{loss:.4f}"
-
-
-def _shares(found: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether scores are shares of right answers; log likelihoods are below 0."""
-    return all((number(item.get("score")) or 0.0) >= 0 for item in found)
+def _mean_score(item: Mapping[str, Any]) -> float | None:
+    """The mean score of a candidate; `score` alone may be in parts of the first one's."""
+    mean = number(item.get("mean_score"))
+    return mean if mean is not None else number(item.get("score"))

@@ -21,12 +21,10 @@ from volano.wheel.report._format import (
     day,
     megabytes,
     milliseconds,
-    percent,
-    points,
     seconds,
-    signed,
 )
 from volano.wheel.report._markup import Child, Markup, data_text, el
+from volano.wheel.report._measures import Measure, headline, judged, measure
 from volano.wheel.report._tables import (
     Cell,
     Column,
@@ -45,27 +43,28 @@ SHOWN_TURNS = 15
 
 
 def history(evidence: Evidence) -> Section:
-    """Every turn so far: accuracy with its interval, the verdict, and which ones served."""
+    """Every turn so far: the headline with its interval, the verdict, and which ones served."""
     records = evidence.history
     served = {record.get("turn") for record in records if record.get("verdict") == "promoted"}
     served |= {mapping(record.get("gate")).get("champion_turn") for record in records} - {None}
     serving = (
         evidence.turn if evidence.verdict == "promoted" else evidence.gate.get("champion_turn")
     )
+    name, shown = headline(evidence)
     drawn: list[tuple[int, str, Interval]] = []
     lines: list[Sequence[Cell | Child]] = []
     for record in records:
         turn = int(number(record.get("turn")) or 0)
-        accuracy = interval(mapping(record.get("metrics")).get("accuracy"))
-        if accuracy:
-            drawn.append((turn, str(record.get("verdict", "")), accuracy))
-        lines.append(_turn_line(record, turn, accuracy, served, serving))
+        found = interval(mapping(record.get("metrics")).get(name))
+        if found:
+            drawn.append((turn, str(record.get("verdict", "")), found))
+        lines.append(_turn_line(evidence, record, turn, found, served, serving))
     lines.reverse()
     heads = [
         Column("Turn"),
         Column("when", "s"),
         Column("verdict", "s"),
-        Column("accuracy", "n"),
+        Column(shown.short, "n"),
         Column("effect", "n"),
         Column("size", "n"),
         Column("time", "n"),
@@ -76,10 +75,10 @@ def history(evidence: Evidence) -> Section:
     body: list[Child] = []
     if len(drawn) > 1:
         words = (
-            "Accuracy on the same golden rows with its 95% interval. The intervals of single turns "
-            "may overlap although the paired comparison, row by row, is clear."
+            f"{shown.title} on the same golden rows with its 95% interval. The intervals of single "
+            "turns may overlap although the paired comparison, row by row, is clear."
         )
-        body.append(figure(_turns_chart(drawn, served), words))
+        body.append(figure(_turns_chart(drawn, served, shown), words))
     caption = "Turns, newest first"
     body.append(table(heads, lines[:SHOWN_TURNS], caption=caption, stack=True))
     if len(lines) > SHOWN_TURNS:
@@ -94,9 +93,10 @@ def history(evidence: Evidence) -> Section:
 
 
 def _turn_line(
+    evidence: Evidence,
     record: Mapping[str, Any],
     turn: int,
-    accuracy: Interval | None,
+    found: Interval | None,
     served: set[Any],
     serving: object,
 ) -> list[Cell | Child]:
@@ -104,7 +104,8 @@ def _turn_line(
     size, latency = number(shipped.get("size_bytes")), number(shipped.get("p50_ms"))
     gate = mapping(record.get("gate"))
     effect = number(mapping(gate.get("judgement")).get("effect"))
-    share = gate.get("metric") in (None, "accuracy")
+    shown = measure(evidence.headline)
+    told = judged(evidence, str(gate["metric"]) if gate.get("metric") else None)
     trained = number(mapping(record.get("training")).get("rows"))
     corrections = number(mapping(record.get("data")).get("feedback_rows"))
     service: Child = "–"
@@ -113,12 +114,13 @@ def _turn_line(
     elif turn in served:
         service = "has served"
     measured: Child = "–"
-    if accuracy:
-        ends = f" {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}"
-        measured = [percent(accuracy.value), el("span", ends, class_="soft")]
+    if found:
+        ends = f" {shown.ends(found.low, found.high)}"
+        measured = [shown.write(found.value), el("div", ends, class_="soft")]
     difference: Child = "–"
     if effect is not None:
-        difference = points(effect, unit=False) if share else signed(effect, 3)
+        reference = number(mapping(gate.get("scores")).get("reference")) or 0.0
+        difference = told.write(told.effect(effect, reference))
     return [
         Cell(str(turn), turn),
         day(record.get("at", "")),
@@ -133,15 +135,22 @@ def _turn_line(
     ]
 
 
-def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -> Markup:
-    width, left, right, bottom = 820.0, 58.0, 800.0, 190.0
+def _turns_chart(
+    drawn: Sequence[tuple[int, str, Interval]], served: set[Any], shown: Measure
+) -> Markup:
+    width, left, right, bottom = 820.0, 72.0, 800.0, 190.0
     low, high = min(item.low for _, _, item in drawn), max(item.high for _, _, item in drawn)
     pad = (high - low) * 0.08 or 0.02
     first, last = drawn[0][0], drawn[-1][0]
     # Few turns stand together at the left, not one at either end.
     frame = Frame(
         Scale(first - 0.5, max(last + 0.5, first + 7.5), left, right),
-        Scale(max(low - pad, 0.0), min(high + pad, 1.0), bottom, 24),
+        Scale(
+            max(low - pad, 0.0) if low >= 0 else low - pad,
+            min(high + pad, 1.0) if shown.share else high + pad,
+            bottom,
+            24,
+        ),
     )
     every = max(1, -(-len(drawn) // 20))
     parts: list[Child] = [
@@ -149,7 +158,7 @@ def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -
             x_ticks=[float(turn) for turn, _, _ in drawn][::every],
             y_ticks=nice_ticks(frame.y.low, frame.y.high, 4),
             x_label=lambda x: f"{x:.0f}",
-            y_label=percent,
+            y_label=shown.write,
         ),
         text((left + right) / 2, 230, "turn", "note", anchor="middle"),
         text(
@@ -166,8 +175,8 @@ def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -
             "promoted": f"M{x:.1f} {y - 6:.1f}l6 11h-12z",
             "rejected": f"M{x:.1f} {y + 6:.1f}l6 -11h-12z",
         }.get(verdict, f"M{x:.1f} {y - 6.5:.1f}l6.5 6.5-6.5 6.5-6.5-6.5z")
-        ends = f"{percent(value.low)} to {percent(value.high)}"
-        says = f"turn {turn}, {verdict}: {percent(value.value)} ({ends})"
+        ends = f"{shown.write(value.low)} to {shown.write(value.high)}"
+        says = f"turn {turn}, {verdict}: {shown.write(value.value)} ({ends})"
         parts.append(
             el(
                 "g",
@@ -181,7 +190,7 @@ def _turns_chart(drawn: Sequence[tuple[int, str, Interval]], served: set[Any]) -
                 el("circle", class_="ring", cx=x, cy=y, r=11.0) if turn in served else None,
             )
         )
-    return chart(width, 234, "Accuracy of every turn on the golden rows", parts)
+    return chart(width, 234, f"{shown.title} of every turn on the golden rows", parts)
 
 
 def making(evidence: Evidence) -> Section:

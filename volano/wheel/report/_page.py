@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from volano.wheel.report._evidence import Evidence, gather
+from volano.wheel.report._forecasts import by_series, by_step, forecasts
 from volano.wheel.report._format import moment
 from volano.wheel.report._learning import candidates, training
 from volano.wheel.report._making import history, making
 from volano.wheel.report._markup import Markup, data_text, el, raw
+from volano.wheel.report._models import models
+from volano.wheel.report._numbers import fitted, intervals, residuals
 from volano.wheel.report._quality import calibration, classes, confusion, metrics, mistakes
 from volano.wheel.report._rows import data
 from volano.wheel.report._style import SCRIPT, SCRIPT_HASH, STYLE
-from volano.wheel.report._tables import WORDS
+from volano.wheel.report._tables import WORDS, Section
 from volano.wheel.report._verdict import ships, verdict
 
 __all__ = ["write_report"]
 
+_Section = Callable[[Evidence], Section | None]
+
 # In the order in which a person wants to know.
-SECTIONS = (
-    ships,
-    metrics,
-    data,
-    training,
-    confusion,
-    classes,
-    calibration,
-    candidates,
-    mistakes,
-    history,
-    making,
-)
+_FIRST: tuple[_Section, ...] = (ships, metrics, data, models, training)
+_LAST: tuple[_Section, ...] = (candidates, mistakes, history, making)
+SECTIONS: Mapping[str, tuple[_Section, ...]] = {
+    "classification": (*_FIRST, confusion, classes, calibration, *_LAST),
+    "forecasting": (*_FIRST, forecasts, by_step, by_series, *_LAST),
+    "regression": (*_FIRST, fitted, residuals, intervals, *_LAST),
+}
+"""Task -> the sections of its page; a task that is not here has those that all have."""
 
 POLICY = (
     f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{SCRIPT_HASH}'; "
@@ -71,7 +71,8 @@ def write_report(
 def _page(evidence: Evidence) -> str:
     name = str(evidence.record.get("name", "wheel"))
     word = WORDS.get(evidence.verdict, evidence.verdict)
-    sections = [section(evidence) for section in SECTIONS]
+    drawn = (section(evidence) for section in SECTIONS.get(evidence.task, (*_FIRST, *_LAST)))
+    sections = [section for section in drawn if section is not None]
     head = el(
         "head",
         el("meta", charset="utf-8"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from volano.data import places_by_file
@@ -11,32 +11,14 @@ from volano.wheel.report._axes import range_bar
 from volano.wheel.report._changes import changes
 from volano.wheel.report._charts import Bin, agreement, reliability
 from volano.wheel.report._evidence import Evidence, Interval, interval, mapping, number, rows
-from volano.wheel.report._format import count, percent, plural, points
+from volano.wheel.report._format import count, figures, percent, plural, points
 from volano.wheel.report._markup import Child, Markup, data_text, el
 from volano.wheel.report._matrix import Confusion, heat_map
+from volano.wheel.report._measures import ABOUT, Measure, judged, measure, measures_of
 from volano.wheel.report._tables import Cell, Column, Section, figure, folded, share_bar, table
 
 __all__ = ["calibration", "classes", "confusion", "metrics", "mistakes"]
 
-# Metric -> its name, and what it means.
-METRICS = {
-    "accuracy": ("Accuracy", "share of the rows answered rightly"),
-    "f1_macro": ("F1, mean of the classes", "precision and recall in one; each class counts alike"),
-    "precision_macro": (
-        "Precision, mean of the classes",
-        "of the rows given a class, the share that have it",
-    ),
-    "recall_macro": (
-        "Recall, mean of the classes",
-        "of the rows that have a class, the share that got it",
-    ),
-    "log_loss": ("Log loss", "0 is perfect; punishes sure mistakes most"),
-    "calibration_error": (
-        "Calibration error",
-        "0 is perfect; gap between how sure and how often right",
-    ),
-}
-LOWER_IS_BETTER = ("log_loss", "calibration_error")
 WHOLE_MATRIX = 30
 WORST_CLASSES = 25
 BESIDE = 8
@@ -46,6 +28,9 @@ MOST_BESIDE = 8
 MOST_PAIRS = 20
 MOST_CLASSES = 300
 SHOWN_MISTAKES = 12
+FEW_INPUTS = 3
+"""Inputs that have a line each in the list of mistakes."""
+
 NO_GOLDEN = "There are no golden rows, so there is nothing to show here."
 
 
@@ -55,35 +40,32 @@ def metrics(evidence: Evidence) -> Section:
     validation = mapping(evidence.record.get("validation"))
     names = len(evidence.golden.get("names") or ()) or 2
     lines: list[Sequence[Cell | Child]] = []
-    for name, (title, meaning) in METRICS.items():
+    drawn = False
+    for name in measures_of(mapping(evidence.record.get("metrics")), validation):
+        shown = measure(name)
         ours = evidence.metric(name)
         other, held_out = interval(champion.get(name)), interval(validation.get(name))
-        if ours is None and held_out is None:
+        first = ours or held_out
+        if first is None:
             continue
-        share = name != "log_loss"
         ends = [value.high for value in (ours, other, held_out) if value]
-        top = 1.0
-        if name == "log_loss":
-            # What a guess without looking costs: the natural end of the scale.
-            top = max(math.log(names), *ends)
-        elif name == "calibration_error":
-            top = max(0.2, *ends)
-        shown = ours or held_out
-        assert shown is not None
+        drawn = drawn or shown.top is not None
         line: list[Cell | Child] = [
-            [title, " ", el("span", meaning, class_="soft")],
-            _value(ours, share),
-            _ends(ours, share),
+            [shown.title, " ", el("span", shown.meaning, class_="soft")],
+            _value(ours, shown),
+            f"{shown.write(ours.low)} to {shown.write(ours.high)}" if ours else "–",
             range_bar(
-                *shown,
-                top=top,
+                *first,
+                top=shown.top(ends, names),
                 kind="ours" if ours else "theirs",
                 mark=other.value if other else None,
-            ),
+            )
+            if shown.top
+            else "",
         ]
         if champion:
-            line.append(_value(other, share))
-        lines.append([*line, _value(held_out, share)])
+            line.append(_value(other, shown))
+        lines.append([*line, _value(held_out, shown)])
     heads = [Column("Metric"), Column("value", "n"), Column("95% interval", "n"), Column("", "w")]
     if champion:
         heads.append(Column(f"champion, turn {evidence.champion.get('turn')}", "n"))
@@ -98,10 +80,8 @@ def metrics(evidence: Evidence) -> Section:
         else "There are no golden rows: only validation rows, which steered training, say anything."
     )
     notes: list[Child] = [
-        "Bars run from 0 to 100 %; for log loss to that of a guess without looking, for "
-        "calibration error to 20 %. With one answer per row, precision, recall and F1 over all "
-        "rows together (“micro”) equal accuracy.",
-        " The fine tick is the champion." if champion else None,
+        ABOUT.get(evidence.task),
+        " The fine tick is the champion." if champion and drawn else None,
     ]
     body: list[Child] = [
         table(heads, lines, caption="Metrics", stack=True) if lines else el("p", NO_GOLDEN),
@@ -112,27 +92,26 @@ def metrics(evidence: Evidence) -> Section:
 
 
 def _baselines(evidence: Evidence) -> Markup | None:
-    found = [
-        f"{name} {percent(value)}"
-        for name, entry in mapping(evidence.record.get("baselines")).items()
-        if (value := number(mapping(entry).get("accuracy"))) is not None
-    ]
-    words = "For comparison, accuracy of the simple baselines on the golden rows: "
-    return el("p", words, "; ".join(found), ".", class_="small soft") if found else None
+    parts: list[str] = []
+    metric = ""
+    for name, entry in mapping(evidence.record.get("baselines")).items():
+        for score_of, score in mapping(entry).items():
+            told = judged(evidence, str(score_of))
+            value = number(score)
+            if value is not None:
+                metric = measure(told.metric).title
+                parts.append(f"{name} {measure(told.metric).write(told.level(value))}")
+    if not parts:
+        return None
+    said = metric[:1].lower() + metric[1:] if metric[1:].islower() else metric
+    words = f"For comparison, {said} of the simple baselines on the golden rows: "
+    return el("p", words, "; ".join(parts), ".", class_="small soft")
 
 
-def _value(value: Interval | None, share: bool) -> Cell:
+def _value(value: Interval | None, shown: Measure) -> Cell:
     if value is None:
         return Cell(el("span", "–", class_="soft"))
-    return Cell(percent(value.value) if share else f"{value.value:.3f}", value.value)
-
-
-def _ends(value: Interval | None, share: bool) -> Child:
-    if value is None:
-        return "–"
-    if not share:
-        return f"{value.low:.3f} to {value.high:.3f}"
-    return f"{percent(value.low)} to {percent(value.high)}"
+    return Cell(shown.write(value.value), value.value)
 
 
 def _confusion(evidence: Evidence) -> Confusion | None:
@@ -326,53 +305,87 @@ def calibration(evidence: Evidence) -> Section:
     return Section("reliability", title, lead, [drawings, el("p", notes) if notes else None])
 
 
+@dataclass(frozen=True)
+class _Wrong:
+    """How the worst answers of a task are told."""
+
+    key: str
+    head: str
+    write: Callable[[float], str]
+    caption: str
+    lead: str
+    none: str
+
+
+_LABEL = (
+    "Often it is the label that is wrong: such rows are worth a second look, in the row of the "
+    "file that is named. To steer training by them would be to learn the golden rows."
+)
+_WRONG = {
+    "classification": _Wrong(
+        "probability",
+        "How sure",
+        percent,
+        "The most confident wrong answers",
+        "Wrong answers given with most certainty. " + _LABEL,
+        "No golden row was answered wrongly.",
+    ),
+    "regression": _Wrong(
+        "error",
+        "Error",
+        lambda error: ("+" if error > 0 else "") + figures(error),
+        "The answers that are farthest from the truth",
+        "Answers that are farthest from the truth; the error is prediction minus truth. " + _LABEL,
+        "No golden row was answered.",
+    ),
+}
+"""Task -> how its worst answers are told."""
+
+
 def mistakes(evidence: Evidence) -> Section:
-    """The wrong answers that were given with most confidence."""
+    """The worst answers."""
     title = "Worst mistakes"
+    told = _WRONG.get(evidence.task, _WRONG["classification"])
     if not evidence.mistakes:
-        text = "No golden row was answered wrongly." if evidence.golden else NO_GOLDEN
+        text = told.none if evidence.golden else NO_GOLDEN
         return Section("mistakes", title, None, [el("p", text)])
     lines: list[Sequence[Cell | Child]] = []
     for item in evidence.mistakes:
-        sure = number(item.get("probability")) or 0.0
-        inputs = mapping(item.get("inputs"))
-        several = len(inputs) > 1
-        shown = [
-            el(
-                "div",
-                [el("span", data_text(name, 40), ": ", class_="soft")] if several else None,
-                el("span", str(value), dir="auto", class_="value"),
-            )
-            for name, value in inputs.items()
-        ]
+        size = number(item.get(told.key)) or 0.0
         lines.append(
             [
                 Cell(el("span", _where(item), class_="soft"), number(item.get("row"))),
-                shown,
+                _inputs(mapping(item.get("inputs"))),
                 data_text(item.get("right", ""), 80),
                 el("span", data_text(item.get("predicted", ""), 80), class_="t-bad"),
-                Cell(percent(sure), sure),
+                Cell(told.write(size), size),
             ]
         )
     heads = [
         Column("Where"),
-        Column("Text", "text"),
+        Column("Inputs", "text"),
         Column("Right", "name"),
         Column("Predicted", "name"),
-        Column("How sure", "n"),
+        Column(told.head, "n"),
     ]
-    body: list[Child] = [
-        table(heads, lines[:SHOWN_MISTAKES], caption="The most confident wrong answers", stack=True)
-    ]
+    body: list[Child] = [table(heads, lines[:SHOWN_MISTAKES], caption=told.caption, stack=True)]
     if len(lines) > SHOWN_MISTAKES:
-        rest = table(heads, lines[SHOWN_MISTAKES:], caption="More wrong answers", stack=True)
+        rest = table(heads, lines[SHOWN_MISTAKES:], caption="More of them", stack=True)
         body.append(folded(f"{len(lines) - SHOWN_MISTAKES} more", rest))
-    lead = (
-        "Wrong answers given with most certainty. Often it is the label that is wrong: such rows "
-        "are worth a second look, in the row of the file that is named. To steer training by them "
-        "would be to learn the golden rows."
-    )
-    return Section("mistakes", title, lead, body)
+    return Section("mistakes", title, told.lead, body)
+
+
+def _inputs(inputs: Mapping[str, Any]) -> list[Child]:
+    """The values of a row; a line for each while they are few."""
+    tag = "div" if len(inputs) <= FEW_INPUTS else "span"
+    shown: list[Child] = []
+    for name, value in inputs.items():
+        if shown and tag == "span":
+            shown.append(" · ")
+        label = el("span", data_text(name, 40), ": ", class_="soft") if len(inputs) > 1 else None
+        text = el("span", str(value), dir="auto", class_="value")
+        shown.append(el(tag, label, text))
+    return shown
 
 
 def _where(mistake: Mapping[str, Any]) -> Child:

@@ -8,6 +8,7 @@ from typing import Any
 from volano.data import places_by_file
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
 from volano.wheel.report._format import count, percent, plural
+from volano.wheel.report._lost import lost
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
 from volano.wheel.report._tables import Cell, Column, Section, folded, share_bar, table
 
@@ -36,7 +37,12 @@ ENDS = 10
 def data(evidence: Evidence) -> Section:
     """Read, dropped by reason, used; findings by row; text that did not fit; class balance."""
     found = mapping(evidence.record.get("data"))
-    body: list[Child] = [_flow(evidence, found), _findings(evidence, found), _columns(found)]
+    body: list[Child] = [
+        _flow(evidence, found),
+        _findings(evidence, found),
+        _columns(found),
+        lost(evidence, found),
+    ]
     body.append(_balance(evidence))
     body.append(_like_labels(found))
     notes = found.get("notes")

@@ -84,6 +84,9 @@ svg .over{fill:var(--paper)}
 .cross{stroke-width:2.5}.area{fill:var(--c);fill-opacity:.35}
 .spot{fill:var(--c);fill-opacity:.75;stroke:var(--paper)}
 .hollow{fill:var(--paper);stroke:var(--ink);stroke-width:1.5}
+.dots{stroke:var(--c);stroke-width:5;stroke-linecap:round;stroke-opacity:.5;fill:none}
+.dots.theirs{stroke-opacity:.3}.faint{fill-opacity:.14}.level.strong{stroke:var(--ink)}
+.one{max-width:34rem}
 .ring{fill:none;stroke:var(--ours);stroke-width:2}
 svg.bar{height:12px;min-width:4rem;overflow:hidden}
 .scroll{overflow-x:auto;margin:0 0 .6rem}.scroll.tall{max-height:34rem;overflow-y:auto}

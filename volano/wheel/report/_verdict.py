@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.evaluation import AlphaSpending
@@ -16,12 +16,11 @@ from volano.wheel.report._format import (
     moment,
     percent,
     plural,
-    points,
     probability,
     relative,
-    signed,
 )
 from volano.wheel.report._markup import Child, Markup, data_text, el, raw
+from volano.wheel.report._measures import Judged, Measure, headline, judged, measure
 from volano.wheel.report._tables import Section, facts, figure, share_bar, verdict_mark
 
 __all__ = ["ships", "verdict"]
@@ -29,32 +28,21 @@ __all__ = ["ships", "verdict"]
 BASELINES = {
     "majority": "always answering the most frequent class",
     "tfidf_svm": "a simple word-count model",
+    "mean": "always answering the mean",
+    "small_tree": "a tree of three questions",
 }
 
 
 def verdict(evidence: Evidence) -> Markup:
     """The answer, what it means, and what to do now."""
     head, meaning, todo, command, more = _words(evidence)
-    effect = evidence.effect
+    effect = _effect(evidence)
     plot: list[Child] = []
     if effect:
-        share = evidence.judged_by_accuracy
+        told = judged(evidence)
+        drawing = effect_plot(effect, told.write, "this turn", _short_reference(evidence))
         plot = [
-            figure(
-                effect_plot(
-                    effect,
-                    (lambda v: points(v, unit=False)) if share else (lambda v: signed(v, 3)),
-                    "this turn",
-                    _short_reference(evidence),
-                ),
-                [
-                    "Share of the golden rows answered rightly, this turn minus the other, in "
-                    "percentage points"
-                    if share
-                    else "Log likelihood per golden row, this turn minus the other, in nats",
-                    ", with its 95% interval.",
-                ],
-            ),
+            figure(drawing, [told.what, ", with its 95% interval."]),
             _numbers(evidence, effect),
         ]
     return el(
@@ -148,34 +136,36 @@ def _meaning(evidence: Evidence) -> list[Child]:
     worse = int(number(judgement.get("num_worse")) or 0)
     parts: list[Child] = []
     if ours is not None and theirs is not None:
-        if evidence.judged_by_accuracy:
-            parts.append(
-                f"Of {count(rows)} golden rows, which no turn ever trained on, it answers "
-                f"{percent(ours)} rightly; {_the_other(evidence)} {percent(theirs)}. They disagree "
-                f"on who is right on {plural(better + worse, 'row')}: {count(better)} for this "
-                f"model, {count(worse)} against it."
-            )
-        else:
-            parts.append(
-                f"On {count(rows)} golden rows, which no turn ever trained on, its log loss is "
-                f"{-ours:.3f} (lower is better); that of {_the_other(evidence)} is {-theirs:.3f}."
-            )
+        told = judged(evidence)
+        write = measure(told.metric).write
+        mine, other = write(told.level(ours)), write(told.level(theirs))
+        parts.append(told.sentence(mine, other, _the_other(evidence), rows, better, worse))
     return parts
+
+
+def _effect(evidence: Evidence) -> Interval | None:
+    """The effect as it is shown."""
+    effect = evidence.effect
+    if effect is None:
+        return None
+    reference = number(mapping(evidence.gate.get("scores")).get("reference"))
+    return judged(evidence).shown(effect, reference or 0.0)
+
+
+def _ends(told: Judged, effect: Interval) -> str:
+    # Briefly where that is the same figure without its unit, as with percentage points.
+    write = told.write if measure(told.metric).share else told.full
+    return f"{write(effect.low)} to {write(effect.high)}"
 
 
 def _numbers(evidence: Evidence, effect: Interval) -> Markup:
     judgement, gate = evidence.judgement, evidence.gate
-    share = evidence.judged_by_accuracy
+    told = judged(evidence)
     level = number(gate.get("level")) or number(judgement.get("alpha"))
     p = number(judgement.get("p_better"))
     pairs: list[tuple[str, Child]] = [
-        ("Effect", points(effect.value) if share else signed(effect.value, 4)),
-        (
-            "95% interval",
-            f"{points(effect.low, unit=False)} to {points(effect.high, unit=False)}"
-            if share
-            else f"{signed(effect.low, 4)} to {signed(effect.high, 4)}",
-        ),
+        ("Effect", told.full(effect.value)),
+        ("95% interval", _ends(told, effect)),
     ]
     if p is not None:
         pairs.append(("p-value¹", probability(p)))
@@ -247,9 +237,9 @@ def ships(evidence: Evidence) -> Section:
         "serves it. "
     ]
     if not other:
-        # On a first turn the uncompressed network is what there is to compare with.
+        # On a first turn the best model, uncompressed, is what there is to compare with.
         first = next(iter(evidence.candidates), {})
-        other, label = (first if first is not shipped else {}), "uncompressed"
+        other, label = (first if first is not shipped else {}), _first_name(evidence, first)
     elif not promoted:
         lead = [lead, "It does not serve. "]
     speed = evidence.speed
@@ -274,7 +264,7 @@ def ships(evidence: Evidence) -> Section:
     if len(evidence.candidates) > 1 and shipped is evidence.candidates[0]:
         note = el(
             "p",
-            "No smaller graph was good enough, so it ships uncompressed: see ",
+            "No smaller one was good enough, so the best model ships as it was trained: see ",
             el("a", "Candidates", href="#candidates"),
             ".",
             class_="small soft",
@@ -282,6 +272,12 @@ def ships(evidence: Evidence) -> Section:
     elif kind:
         note = el("p", "The graph: ", data_text(kind), ".", class_="small soft")
     return Section("ships", "What ships" if promoted else "What would ship", lead, [body, note])
+
+
+def _first_name(evidence: Evidence, first: Mapping[str, Any]) -> str:
+    """What the best model as it was trained is called beside what ships."""
+    several = first.get("model") != evidence.shipped.get("model")
+    return str(first.get("model")) if several else "uncompressed"
 
 
 def _size(shipped: Mapping[str, Any], other: Mapping[str, Any], label: str) -> Markup:
@@ -329,45 +325,60 @@ def _latency(shipped: Mapping[str, Any], other: Mapping[str, Any], label: str) -
 
 
 def _quality(evidence: Evidence) -> Markup:
-    ours = evidence.metric("accuracy")
+    name, shown = headline(evidence)
+    ours = evidence.metric(name)
     if ours is None:
-        found = interval(mapping(evidence.record.get("validation")).get("accuracy"))
+        found = interval(mapping(evidence.record.get("validation")).get(name))
         if found is None:
             return _card("Quality", "–", None, [], "There are neither golden nor validation rows.")
-        lines = _quality_line("this", found, "ours")
+        lines = _quality_line("this", found, "ours", shown, [found.high])
         note = "On validation rows, which steered the training: there are no golden rows."
-        return _card("Right answers", percent(found.value), None, lines, note)
-    lines = _quality_line("this", ours, "ours")
-    champion = interval(mapping(evidence.champion.get("metrics")).get("accuracy"))
+        return _card(shown.card, shown.write(found.value), None, lines, note)
+    champion = interval(mapping(evidence.champion.get("metrics")).get(name))
+    told = judged(evidence)
+    level = number(mapping(evidence.gate.get("scores")).get("reference"))
+    ends = [ours.high, champion.high if champion else 0.0]
+    baseline = None
+    if not champion and evidence.judgement and told.metric == name and level is not None:
+        baseline = told.level(level)
+        ends.append(baseline)
+    lines = _quality_line("this", ours, "ours", shown, ends)
     if champion:
-        lines += _quality_line(f"turn {evidence.champion.get('turn')}", champion, "theirs")
-    elif evidence.judgement and evidence.judged_by_accuracy:
-        theirs = number(mapping(evidence.gate.get("scores")).get("reference"))
-        if theirs is not None:
-            lines += ["baseline", range_bar(theirs, theirs, theirs, kind="theirs"), percent(theirs)]
-    effect = evidence.effect
+        turn = f"turn {evidence.champion.get('turn')}"
+        lines += _quality_line(turn, champion, "theirs", shown, ends)
+    elif baseline is not None:
+        flat = Interval(baseline, baseline, baseline)
+        lines += _quality_line("baseline", flat, "theirs", shown, ends)
+    effect = _effect(evidence)
     delta = None
-    if effect and evidence.judged_by_accuracy:
+    if effect and told.metric == name:
         kind = "ours" if effect.low > 0 else "bad" if effect.high < 0 else ""
         delta = el(
             "p",
-            f"{points(effect.value)} ",
-            el("small", f"({points(effect.low, unit=False)} to {points(effect.high, unit=False)})"),
+            f"{told.full(effect.value)} "
+            if shown.share
+            else f"{told.full(abs(effect.value)).lstrip('+')} "
+            f"{'smaller' if effect.value >= 0 else 'larger'} than the "
+            f"{_short_reference(evidence)}’s ",
+            el("small", f"({told.write(effect.low)} to {told.write(effect.high)})"),
             class_=f"delta {kind}".strip(),
         )
     elif champion:
-        delta = el(
-            "p", f"{points(ours.value - champion.value)} (judged by log loss)", class_="delta"
-        )
-    note = f"Accuracy; 95% interval {percent(ours.low)} to {percent(ours.high)}."
-    return _card("Right answers on golden rows", percent(ours.value), delta, lines, note)
+        words = f"{shown.difference(ours.value, champion.value)} (judged by {told.words})"
+        delta = el("p", words, class_="delta")
+    what = shown.title if shown.title != shown.card else "Golden rows"
+    note = f"{what}; 95% interval {shown.write(ours.low)} to {shown.write(ours.high)}."
+    return _card(f"{shown.card} on golden rows", shown.write(ours.value), delta, lines, note)
 
 
-def _quality_line(name: str, value: Interval, kind: str) -> list[Child]:
+def _quality_line(
+    name: str, value: Interval, kind: str, shown: Measure, ends: Sequence[float]
+) -> list[Child]:
+    top = shown.top(ends, 2) if shown.top else 1.0
     return [
         el("span", name, class_="own" if kind == "ours" else None),
-        range_bar(value.value, value.low, value.high, kind=kind),
-        percent(value.value),
+        range_bar(value.value, value.low, value.high, kind=kind, top=top),
+        shown.write(value.value),
     ]
 
 

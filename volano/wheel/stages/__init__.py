@@ -8,7 +8,7 @@ from volano.wheel.stages.feedback import FeedbackStage
 from volano.wheel.stages.golden import FILE as GOLDEN_FILE
 from volano.wheel.stages.golden import GoldenStage
 from volano.wheel.stages.prepare import PrepareStage
-from volano.wheel.stages.train import TrainStage
+from volano.wheel.stages.train import TrainStage, check_models
 
 ALL = (
     FeedbackStage,
@@ -32,4 +32,5 @@ __all__ = [
     "GoldenStage",
     "PrepareStage",
     "TrainStage",
+    "check_models",
 ]

@@ -1,10 +1,10 @@
-"""compress: bundles of the trained network, measured here; the smallest good one is chosen."""
+"""compress: bundles of the trained models, measured here; the smallest good one is chosen."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +18,15 @@ from volano.compression import (
     compression_pass,
     measure_speed,
 )
-from volano.data import EncodedSplit, Prepared, Snapshot
+from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import row_scores
+from volano.evaluation import evaluator, gate_metric, independent_rows
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec
 from volano.store import Run
-from volano.tasks import task_for_target
+from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.train import evidence
 
 __all__ = ["CompressStage"]
 
@@ -38,15 +39,16 @@ SPEED_ROWS = 256
 
 SPEED_FACTS = ("p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread")
 
-PARITY = 1e-4
-"""Largest difference of any probability between the trained network and its fp32 graph."""
-
 
 class CompressStage:
-    """Network -> candidate bundles, what each is worth, and the chosen one."""
+    """Models -> candidate bundles, what each is worth, and the chosen one.
+
+    The best model as it was trained comes first, and all others are compared with it: a simpler
+    model that is not worse by more than the margin ships instead, as a smaller graph does.
+    """
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("data", "prepare", "train", "evaluate")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -58,45 +60,32 @@ class CompressStage:
         }
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        from volano.export import graph_of
-        from volano.models import load_weights
-
         spec, say = context.spec, context.progress.say
         prepared = Prepared.open(context.parent("prepare"))
-        network = load_weights(context.parent("train"))
-        longest = max(column.max_tokens for column in prepared.inputs.values())  # type: ignore[attr-defined]
-        graph = graph_of(network, longest)
         settings = spec.compress if isinstance(spec.compress, CompressSpec) else None
         passes = settings.passes if settings else ()
-        calibration = _calibration(prepared) if passes else None
-        validation = prepared.split("validation")
-        rows = _speed_rows(context, prepared)
-        candidates = []
-        for place, name in enumerate(("fp32", *passes)):
-            context.progress.step("compressing", place, 1 + len(passes))
-            folder = context.out / "candidates" / name
-            try:
-                made = graph
-                if place:
-                    assert calibration is not None
-                    made = compression_pass(name).apply(graph, calibration)
-                self._write(context, prepared, folder, made.SerializeToString(), name)
-                model = load(folder)
-                if place == 0:
-                    _check_parity(context, model, validation)
-                scores = _scores(model, validation, spec.gate.metric)
-                facts = measure_speed(model, rows)
-            except Exception as error:
-                # A pass that fails on one network is a finding; the turn goes on without it.
-                if place == 0:
-                    raise
-                shutil.rmtree(folder, ignore_errors=True)
-                what = (str(error) or type(error).__name__).splitlines()[0][:300]
-                say(f"    {name}: failed ({what})")
-                candidates.append(Candidate(name, 0, None, {"refused": f"failed: {what}"}))
-                continue
-            candidates.append(Candidate(name, bundle_size(folder), scores, facts))
+        # `compress: off` ships the best model as it is.
+        names = context.parents["train"].summary["order"][: None if settings else 1]
+        making = _Making(context, prepared, _speed_rows(context, prepared))
+        candidates: list[Candidate] = []
+        for place, name in enumerate(names):
+            context.progress.step("compressing", place, len(names))
+            made = making.candidates(name, passes, must=place == 0, single=len(names) == 1)
+            if place == 0:
+                # What a pass makes of the best model need only be as often right.
+                for candidate in made[1:]:
+                    candidate.likelihoods = None
+            candidates += made
         context.progress.step("compressing", 1, 1)
+        metric = gate_metric(spec.gate.metric, making.judge)
+        scale = 1.0
+        if candidates[0].scores is not None and len(candidates[0].scores):
+            scale = making.judge.loss_scale(metric, candidates[0].scores)
+        for candidate in candidates:
+            if candidate.scores is not None and len(candidate.scores):
+                # For people: in parts of the first one's error a score says little.
+                candidate.facts["mean_score"] = float(candidate.scores.mean())
+                candidate.scores = candidate.scores / scale
         chosen, table = choose(candidates, settings.margin if settings else 0.0)
         for row in table:
             verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
@@ -121,26 +110,135 @@ class CompressStage:
         )
         return summary
 
-    def _write(
-        self, context: Context, prepared: Prepared, folder: Path, graph: bytes, name: str
-    ) -> None:
+
+class _Making:
+    """Makes and measures the bundles of one turn."""
+
+    def __init__(self, context: Context, prepared: Prepared, rows: list[dict[str, Any]]) -> None:
+        self._context, self._prepared, self._rows = context, prepared, rows
+        self._task = task_for_target(prepared.target.kind)
+        self.judge = evaluator(self._task.kind)
+        self._metric = gate_metric(context.spec.gate.metric, self.judge)
+        self._calibration: Calibration | None = None
+        folder = context.parent("train") / "models"
+        self._evidence = {
+            name: evidence(folder / name, prepared)
+            for name in context.parents["train"].summary["order"]
+        }
+        # Cross-fitted models are compared on training rows as well, where all of them are.
+        self._least = min(len(found.targets) for found in self._evidence.values())
+
+    def candidates(
+        self, model: str, passes: Sequence[str], *, must: bool, single: bool
+    ) -> list[Candidate]:
+        """The bundles of one model: as it was trained, and after each pass that suits it.
+
+        Args:
+          model: Its name.
+          passes: The passes to try.
+          must: Whether the bundle as it was trained has to succeed.
+          single: Whether it is the only model, so that its name says nothing.
+        """
+        from volano.export import graph_of
+        from volano.models import load_model
+
+        context, prepared = self._context, self._prepared
+        trained = load_model(context.parent("train") / "models" / model, prepared.inputs)
+        state = context.parents["evaluate"].summary["states"][model]
+        task = self._task.from_dict(state, prepared.target)
+        graph = graph_of(trained, prepared.inputs)
+        found = []
+        apart = self._evidence[model].learned
+        # Of a model that has learned from these rows, nothing on them says what a pass costs.
+        useful = trained.family == "network" and not apart
+        for name in ("fp32", *(passes if useful else ())):
+            shown = name if single else (model if name == "fp32" else f"{model}-{name}")
+            folder = context.out / "candidates" / shown
+            try:
+                made = graph
+                if name != "fp32":
+                    made = compression_pass(name).apply(graph, self._rows_to_calibrate())
+                self._write(folder, task, made.SerializeToString(), shown)
+                bundle = load(folder)
+                if name == "fp32":
+                    self._check_parity(model, bundle)
+                known = self._evidence[model].outputs if apart else None
+                scores = self._scores(bundle, self._metric, known)
+                likelihoods = self._scores(bundle, self.judge.selection, known)
+                facts = {"model": model, **measure_speed(bundle, self._rows)}
+            except Exception as error:
+                # A pass that fails on one network is a finding; the turn goes on without it.
+                if must and name == "fp32":
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)
+                what = (str(error) or type(error).__name__).splitlines()[0][:300]
+                context.progress.say(f"    {shown}: failed ({what})")
+                found.append(Candidate(shown, 0, None, {"refused": f"failed: {what}"}))
+                continue
+            found.append(Candidate(shown, bundle_size(folder), scores, facts, likelihoods))
+        return found
+
+    def _rows_to_calibrate(self) -> Calibration:
+        if self._calibration is None:
+            self._calibration = _calibration(self._prepared)
+        return self._calibration
+
+    def _scores(self, model: Model, metric: str, known: np.ndarray | None) -> np.ndarray:
+        """The bundle's score on each row that it is compared on.
+
+        Args:
+          model: The bundle, which answers through the runtime.
+          metric: What to score by.
+          known: What is to be expected of it on rows that it has learned from; None where it has
+            not, so that its own answers say it.
+        """
+        split = self._prepared.split("validation")
+        targets = np.asarray(split.target)
+        if known is not None:
+            targets = max((found.targets for found in self._evidence.values()), key=len)
+            targets, known = targets[-self._least :], known[-self._least :]
+        rows = _scored_rows(targets)
+        if len(rows) == 0:
+            return np.zeros(0)
+        if known is None:
+            outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
+        else:
+            outputs = known[rows]
+        scores = self.judge.scores(metric, model.task, outputs, targets[rows])
+        return scores[independent_rows(self.judge, len(scores), self._prepared.target)]
+
+    def _check_parity(self, name: str, model: Model) -> None:
+        """Compare the fp32 graph with the model it was made from, and refuse a difference."""
+        wanted = np.load(self._context.parent("evaluate") / f"parity_{name}.npy")
+        if len(wanted) == 0:
+            return
+        split = self._prepared.split("validation")
+        rows = np.arange(len(wanted), dtype=np.int64)
+        found = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
+        difference = self.judge.parity(model.task, wanted, found)
+        if not difference <= self.judge.tolerance:
+            raise BundleError(
+                31,
+                f"the exported graph differs from the trained model by {difference:.2g}",
+                expected=f"answers that differ by at most {self.judge.tolerance}",
+                fix="report this, with the model's name: its export is wrong",
+            )
+        self._context.progress.say(f"    parity with the trained model: {difference:.1e}")
+
+    def _write(self, folder: Path, task: Task, graph: bytes, name: str) -> None:
         from volano.export import write_bundle
 
-        evaluated = context.parents["evaluate"].summary
-        target = prepared.target
-        task = task_for_target(target.kind).from_dict(
-            {"temperature": evaluated["temperature"]}, target
-        )
+        context, prepared = self._context, self._prepared
         write_bundle(
             folder,
-            name=target.name,
+            name=prepared.target.name,
             inputs=prepared.inputs,
-            target=target,
+            target=prepared.target,
             task=task,
             graph=graph,
             details={
                 "precision": name,
-                "metrics": {"validation": evaluated["metrics"]},
+                "metrics": {"validation": context.parents["evaluate"].summary["metrics"]},
                 "lineage": {
                     stage: {"key": run.key, "digest": run.artifact.digest}
                     for stage, run in context.parents.items()
@@ -164,46 +262,15 @@ def _calibration(prepared: Prepared) -> Calibration:
     return Calibration(batches)
 
 
-def _scored_rows(split: EncodedSplit) -> np.ndarray:
-    known = np.flatnonzero(np.asarray(split.target) >= 0)
+def _scored_rows(targets: np.ndarray) -> np.ndarray:
+    there = targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets)
+    # Of forecasts each row has many targets, of which some may be missing.
+    known = np.flatnonzero(there.reshape(len(there), -1).any(axis=1) if there.ndim > 1 else there)
+    if there.ndim > 1:
+        return known
     return known[:: max(1, -(-len(known) // VALIDATION_ROWS))]
-
-
-def _scores(model: Model, split: EncodedSplit, metric: str) -> np.ndarray:
-    """The bundle's score on each validation row, through the runtime."""
-    rows = _scored_rows(split)
-    if len(rows) == 0:
-        return np.zeros(0)
-    outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-    probabilities = model.task.probabilities(outputs)  # type: ignore[attr-defined]
-    return row_scores(probabilities, np.asarray(split.target)[rows], metric)
-
-
-def _check_parity(context: Context, model: Model, split: EncodedSplit) -> None:
-    """Compare the fp32 graph with the network it was made from, and refuse a difference."""
-    wanted = np.load(context.parent("evaluate") / "parity_logits.npy")
-    if len(wanted) == 0:
-        return
-    rows = np.arange(len(wanted), dtype=np.int64)
-    found = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-    probabilities = model.task.probabilities  # type: ignore[attr-defined]
-    difference = float(np.abs(probabilities(found) - probabilities(wanted)).max())
-    if not difference <= PARITY:
-        raise BundleError(
-            31,
-            f"the exported graph differs from the trained network by {difference:.2g}",
-            expected=f"probabilities that differ by at most {PARITY}",
-            fix="report this, with the encoder's name: its export is wrong",
-        )
-    context.progress.say(f"    parity with the trained network: {difference:.1e}")
 
 
 def _speed_rows(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
     """Real rows to time answers with."""
-    snapshot = Snapshot.open(context.parent("data"))
-    rows = np.load(context.parent("prepare") / "train" / "rows.npy")
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, SPEED_ROWS).astype(np.int64))]
-    columns = {name: snapshot.column(name, some) for name in prepared.inputs}
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    return prepared.requests("train", Snapshot.open(context.parent("data")), SPEED_ROWS)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from volano.data import (
     FeedbackRow,
+    ReadReport,
     Snapshot,
     SourceFile,
     like_labels,
+    media_columns,
+    read_batches,
     resolve,
+    stat_digest,
     take_snapshot,
 )
 from volano.errors import DataError
+from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.feedback import read_feedback
 
-__all__ = ["DataStage"]
+__all__ = ["DataStage", "media_identity", "source_identity"]
 
 
 class DataStage:
@@ -50,12 +53,14 @@ class DataStage:
             inputs=tuple(spec.inputs),
             target=spec.target_name,
             out=context.out,
+            kinds=spec.kinds,
             feedback=_feedback(context),
             on_broken=spec.clean.broken,
             on_empty=spec.clean.empty,
             progress=lambda done, total: context.progress.step("reading rows", done, total),
         )
-        if _identity(context.setting, files) != context.ingredients["files"]:
+        now = resolve(spec.data, root=context.root)
+        if _identity(context.setting, now) != context.ingredients["files"]:
             raise DataError(
                 500,
                 "a data file was changed while it was read",
@@ -63,17 +68,32 @@ class DataStage:
                 fix="volano turn",
             )
         snapshot = Snapshot.open(context.out)
-        rows = np.bincount(snapshot.keys["label"], minlength=len(snapshot.labels)).tolist()
-        for found in like_labels(dict(zip(snapshot.labels, rows, strict=True))):
+        for found in like_labels(snapshot.label_rows()):
             context.progress.say(f"    {found}")
         return summary.as_dict()
 
 
+def source_identity(setting: Setting, source: SourceFile) -> str:
+    """A digest of a file's bytes; of a folder, of the names, sizes and times of what is in it."""
+    return source.digest() if source.is_folder else setting.store.fingerprint(source.path)
+
+
+def media_identity(spec: Spec, files: Sequence[SourceFile]) -> str | None:
+    """A digest of the sizes and times of the photos that tables name; None where they name none."""
+    media = list(media_columns(spec.kinds, tuple(spec.inputs)))
+    tables = [file for file in files if not file.is_folder]
+    if not media or not tables:
+        return None
+    batches = read_batches(tables, columns=media, report=ReadReport())
+    return stat_digest(batches, lambda file: tables[file].base)
+
+
 def _identity(setting: Setting, files: Sequence[SourceFile]) -> list[list[Any]]:
     """What of the files decides the rows."""
+    media = media_identity(setting.spec, files)
     return [
-        [file.name, file.format, file.gzipped, setting.store.fingerprint(file.path)]
-        for file in files
+        *([["media", media]] if media else []),
+        *[[file.name, file.format, file.gzipped, source_identity(setting, file)] for file in files],
     ]
 
 
@@ -83,7 +103,11 @@ def _feedback(context: Context) -> Iterator[FeedbackRow]:
         # Feedback that was given under an earlier spec may lack a column of today's.
         if all(name in item["inputs"] for name in inputs):
             yield FeedbackRow(
-                {name: str(item["inputs"][name]) for name in inputs},
+                # A number that was not given came as null, which is an empty cell of a table.
+                {
+                    name: "" if (found := item["inputs"][name]) is None else str(found)
+                    for name in inputs
+                },
                 str(item["value"]),
                 item["prediction_id"] or "",
             )

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.compression import measure_speed
-from volano.data import GoldenRows
+from volano.data import GoldenRows, GoldenWindows, open_golden
 from volano.evaluation import (
     AlphaSpending,
-    align_names,
-    class_changes,
-    classification_report,
+    evaluator,
+    gate_metric,
+    independent_rows,
     judge,
     minimum_rows,
-    scores_by_name,
 )
 from volano.export import describe_bundle
 from volano.runtime import MANIFEST, Model, load
@@ -36,12 +35,15 @@ BUNDLE = "bundle"
 WORST_MISTAKES = 40
 SPEED_ROWS = 256
 
+OUTPUT_ROWS = 2048
+"""Golden rows that are encoded and answered at a time."""
+
 
 class DeployStage:
     """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
 
     name: ClassVar[str] = "deploy"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("golden", "evaluate", "compress")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -64,13 +66,15 @@ class DeployStage:
         }
         if same:
             return ingredients
-        golden_rows = int(parents["golden"].summary["rows"])
+        found = parents["golden"].summary
+        # Of rows that overlap only those count that do not.
+        golden_rows = int(found.get("independent", found["rows"]))
         fewest = 0
 
         def worth(number: int) -> bool:
             # With so few rows nothing can be promoted, whatever the answers: nothing is spent.
             nonlocal fewest
-            fewest = _fewest_rows(setting.spec.gate, number)
+            fewest = _fewest_rows(setting.spec.gate, number, "independent" in found)
             return golden_rows >= fewest
 
         number = setting.store.test_number(digest(question), worth=worth)
@@ -80,21 +84,24 @@ class DeployStage:
 
     def run(self, context: Context) -> Mapping[str, Any]:
         out = context.out
-        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
         source = chosen_bundle(context.parents["compress"])
         _link_folder(source, out / BUNDLE)
         # One thread: how several share a sum decides its last digits, and artifacts are compared.
         model = load(source, threads=1)
+        golden = open_golden(context.parent("golden") / golden_stage.FILE, model.target)
         summary: dict[str, Any] = {"bundle_id": model.id, "golden_rows": golden.num_rows}
         metrics: dict[str, Any] = {}
         if golden.num_rows:
-            answers = _answer(model, golden)
-            padded, labels, names = align_names(answers, model.task.names, golden.targets)  # type: ignore[attr-defined]
-            report = classification_report(padded, labels, names).as_dict()
+            outputs = _outputs(model, golden)
+            evaluating = evaluator(model.task.kind)
+            report = evaluating.report(model.task, outputs, golden.targets, model.target)
             metrics = report["metrics"]
             (out / "golden_report.json").write_text(json.dumps(report), encoding="utf-8")
-            _write_mistakes(out / "mistakes.jsonl", golden, padded, labels, names)
-            np.save(out / "golden_probabilities.npy", answers.round(6).astype(np.float32))
+            worst = evaluating.mistakes(
+                model.task, outputs, golden.targets, model.target, WORST_MISTAKES
+            )
+            _write_mistakes(out / "mistakes.jsonl", golden, worst)
+            np.save(out / "golden_outputs.npy", outputs)
         summary |= self._verdict(context, golden, model)
         summary["metrics"] = metrics
         validation = model.manifest["metrics"]["validation"]
@@ -109,14 +116,16 @@ class DeployStage:
         context.progress.say(f"    {summary['verdict']}: {summary['reason']}")
         return summary
 
-    def _speed(self, context: Context, golden: GoldenRows, source: Path) -> dict[str, Any] | None:
+    def _speed(
+        self, context: Context, golden: GoldenRows | GoldenWindows, source: Path
+    ) -> dict[str, Any] | None:
         """The candidate and the champion, timed one after the other on the same golden rows."""
         champion = context.ingredients["question"]["champion"]
         asked = context.ingredients
         same = asked["test_number"] is None and "fewest_rows" not in asked
         if champion is None or same or not golden.num_rows:
             return None
-        columns = {name: golden.column(name)[:SPEED_ROWS] for name in golden.inputs}
+        columns = {name: golden.values(name)[:SPEED_ROWS] for name in golden.inputs}
         rows = [
             dict(zip(columns, values, strict=True))
             for values in zip(*columns.values(), strict=True)
@@ -128,7 +137,9 @@ class DeployStage:
             "champion": measure_speed(load(other), rows),
         }
 
-    def _verdict(self, context: Context, golden: GoldenRows, model: Model) -> dict[str, Any]:
+    def _verdict(
+        self, context: Context, golden: GoldenRows | GoldenWindows, model: Model
+    ) -> dict[str, Any]:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
@@ -141,46 +152,48 @@ class DeployStage:
                 "reason": f"it is the champion of turn {turn}: there is nothing to compare",
             }
         level = AlphaSpending(gate.alpha).level(number)
-        fewest = _fewest_rows(gate, number)
+        evaluating = evaluator(model.task.kind)
+        units = independent_rows(evaluating, golden.num_rows, model.target)
+        fewest = _fewest_rows(gate, number, getattr(evaluating, "units", None) is not None)
         spent = {"test_number": number, "level": level}
         # This question was asked under another setting of the gate, and has its number already.
-        if golden.num_rows < fewest:
-            return {**unspent, **spent, **_too_few(golden.num_rows, fewest)}
+        if len(units) < fewest:
+            return {**unspent, **spent, **_too_few(len(units), fewest)}
         champion = context.ingredients["question"]["champion"]
-        metric = gate.metric
+        metric = gate_metric(gate.metric, evaluating)
+        ours_N = _outputs(model, golden)
+        right = model.target.targets(golden.targets)  # type: ignore[attr-defined]
         if champion is not None:
             reference = f"the champion of turn {turn}"
             other = load(context.setting.store.artifact(champion).path / BUNDLE, threads=1)
-            theirs_NC, ours_NC = _answer(other, golden), _answer(model, golden)
-            names: tuple[str, ...] = other.task.names  # type: ignore[attr-defined]
-            theirs = scores_by_name(metric, theirs_NC, names, golden.targets)
-            changes = class_changes(
-                _named(ours_NC, model.task.names),  # type: ignore[attr-defined]
-                _named(theirs_NC, names),
-                golden.targets,
+            theirs_N = _outputs(other, golden)
+            # By its own codes: the champion may know other classes.
+            other_task, other_right = other.task, other.target.targets(golden.targets)  # type: ignore[attr-defined]
+            if translate := getattr(evaluating, "translate", None):
+                # Forecasts are scored on the candidate's scale: there is no unit for all series.
+                theirs_T = translate(other.task, theirs_N, model.task)
+                right = np.where(np.isnan(theirs_T), np.nan, right)
+                theirs = evaluating.scores(metric, model.task, theirs_T, right)
+            else:
+                theirs = evaluating.scores(metric, other_task, theirs_N, other_right)
+            changes = evaluating.changes(
+                (model.task, ours_N), (other.task, theirs_N), golden.targets
             )
-            text = json.dumps([change.as_dict() for change in changes], ensure_ascii=False)
+            text = json.dumps(changes, ensure_ascii=False)
             (context.out / "class_changes.json").write_text(text, encoding="utf-8")
         else:
-            # Baselines answer with names alone, so they are compared on being right.
-            metric = "accuracy"
+            # Baselines answer with values alone, so they are compared by what those allow.
+            metric = evaluating.metrics[0]
             results = context.parents["evaluate"].summary["baselines"]
-            best = max(results, key=lambda name: results[name]["accuracy"])
+            best = max(results, key=lambda name: results[name][metric])
             reference = f"the best baseline, {best}"
-            theirs = np.load(context.parent("evaluate") / f"baseline_{best}.npy").astype(float)
-        ours = scores_by_name(metric, _answer(model, golden), model.task.names, golden.targets)  # type: ignore[attr-defined]
+            predictions = np.load(context.parent("evaluate") / f"baseline_{best}.npy")
+            theirs = evaluating.baseline_scores(metric, predictions, right)
+        ours = evaluating.scores(metric, model.task, ours_N, right)
+        ours, theirs = ours[units], theirs[units]
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
         mine, other_mean = float(ours.mean()), float(theirs.mean())
-        if metric == "accuracy":
-            effect = (
-                f"{mine:.1%} against {other_mean:.1%} on {found.num_rows} golden rows, "
-                f"{found.effect:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
-            )
-        else:
-            effect = (
-                f"log likelihood {mine:.4f} against {other_mean:.4f} on {found.num_rows} golden "
-                f"rows, {found.effect:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-            )
+        effect = evaluating.describe(metric, mine, other_mean, found)
         words = {"promoted": "better than", "rejected": "worse than"}
         comparison = words.get(found.verdict, "not shown to be better than")
         return {
@@ -195,9 +208,14 @@ class DeployStage:
         }
 
 
-def _fewest_rows(gate: GateSpec, number: int) -> int:
-    """The golden rows below which test `number` cannot end in a promotion."""
-    return max(gate.min_rows, minimum_rows(AlphaSpending(gate.alpha).level(number)))
+def _fewest_rows(gate: GateSpec, number: int, overlapping: bool) -> int:
+    """The golden rows below which test `number` cannot end in a promotion.
+
+    Each of the few that are left of overlapping rows stands for many: the spec's ``min_rows``,
+    which is about rows of a table, is not asked of them.
+    """
+    fewest = minimum_rows(AlphaSpending(gate.alpha).level(number))
+    return fewest if overlapping else max(gate.min_rows, fewest)
 
 
 def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
@@ -235,39 +253,29 @@ def _link_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, place)
 
 
-def _answer(model: Model, golden: GoldenRows) -> NDArray[np.float64]:
-    """The bundle's probabilities for the golden rows, from their raw values."""
-    columns = {name: golden.column(name) for name in model.inputs}
-    probabilities = model.task.probabilities(model.outputs(model.encode(columns)))  # type: ignore[attr-defined]
-    return np.asarray(probabilities)
+def _outputs(model: Model, golden: GoldenRows | GoldenWindows) -> NDArray[np.float32]:
+    """The bundle's outputs for the golden rows, from their raw values."""
+    columns = {name: golden.values(name) for name in model.inputs}
+    parts = []
+    for start in range(0, golden.num_rows, OUTPUT_ROWS):
+        some = {name: found[start : start + OUTPUT_ROWS] for name, found in columns.items()}
+        parts.append(model.outputs(model.encode(some)))
+    return np.concatenate(parts)
 
 
-def _named(probabilities: NDArray[np.float64], names: Sequence[str]) -> list[str]:
-    return [names[code] for code in probabilities.argmax(axis=1).tolist()]
+def _short(value: Any) -> Any:
+    return value[:500] if isinstance(value, str) else [round(float(x), 6) for x in value[-5:]]
 
 
 def _write_mistakes(
-    path: Path,
-    golden: GoldenRows,
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
+    path: Path, golden: GoldenRows | GoldenWindows, worst: Sequence[Mapping[str, Any]]
 ) -> None:
-    """The golden rows that were answered wrongly with most confidence."""
-    answers = probabilities.argmax(axis=1)
-    sure = probabilities.max(axis=1)
-    wrong = np.flatnonzero(answers != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
+    """The golden rows that were answered worst, with what they are."""
     columns = {name: golden.column(name) for name in golden.inputs}
     places = golden.places
     with path.open("w", encoding="utf-8") as file:
-        for row in worst.tolist():
-            line = {
-                "row": row,
-                "place": places[row],
-                "inputs": {name: values[row][:500] for name, values in columns.items()},
-                "right": names[labels[row]],
-                "predicted": names[answers[row]],
-                "probability": round(float(sure[row]), 4),
-            }
+        for found in worst:
+            row = found["row"]
+            inputs = {name: _short(values[row]) for name, values in columns.items()}
+            line = {"place": places[row], "inputs": inputs, **found}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""evaluate: how good the trained network is on validation rows, and what simple models reach."""
+"""evaluate: how good the best model is on validation rows, and what simple ones reach."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from volano.data import GoldenRows, Prepared, Snapshot
-from volano.evaluation import BASELINES, classification_report, fit_temperature, softmax
+from volano.columns import column_kind, media_kind
+from volano.data import GoldenRows, Prepared, Snapshot, open_golden
+from volano.evaluation import BASELINES, evaluator, table_baselines
+from volano.models import is_table, table_features, tree_matrix
 from volano.store import Run
+from volano.tasks import task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages import golden as golden_stage
+from volano.wheel.stages.train import evidence
 
 __all__ = ["EvaluateStage"]
 
 PARITY_ROWS = 512
-"""Rows whose logits are kept, for the exported graph to be compared with."""
+"""Rows whose outputs are kept, for the exported graph to be compared with."""
 
 
 class EvaluateStage:
-    """Network and validation rows -> temperature, metrics; training rows -> baselines."""
+    """Models and validation rows -> calibration, metrics; training rows -> baselines."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("data", "golden", "prepare", "train")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -34,49 +39,100 @@ class EvaluateStage:
     def run(self, context: Context) -> Mapping[str, Any]:
         out, say = context.out, context.progress.say
         prepared = Prepared.open(context.parent("prepare"))
-        logits = np.load(context.parent("train") / "validation_logits.npy")
-        labels = np.asarray(prepared.split("validation").target)
-        names = prepared.target.names  # type: ignore[attr-defined]
-        known = labels >= 0
-        # Fewer than two classes say nothing of how sure the network should be.
-        temperature = 1.0
+        targets = np.asarray(prepared.split("validation").target)
+        kind = task_for_target(prepared.target.kind)
+        judge = evaluator(kind.kind)
+        trained = context.parents["train"].summary
+        states = {}
         report: dict[str, Any] = {}
-        if len(np.unique(labels[known])) > 1:
-            temperature = fit_temperature(logits[known], labels[known])
-        if known.any():
-            probabilities = softmax(logits[known], temperature)
-            report = classification_report(probabilities, labels[known], names).as_dict()
-            say(f"    validation accuracy {report['metrics']['accuracy']['value']:.1%}")
-        np.save(out / "parity_logits.npy", logits[:PARITY_ROWS])
-        baselines = self._baselines(context, prepared)
-        summary = {"temperature": temperature, "baselines": baselines}
+        for name in trained["order"]:
+            found = evidence(context.parent("train") / "models" / name, prepared)
+            states[name] = judge.calibrate(found.outputs, found.targets)
+            np.save(out / f"parity_{name}.npy", found.answers[:PARITY_ROWS])
+            if name == trained["best"] and len(targets):
+                task = kind.from_dict(states[name], prepared.target)
+                values = prepared.values("validation", Snapshot.open(context.parent("data")))
+                outputs = found.outputs[len(found.outputs) - len(targets) :]
+                report = judge.report(task, outputs, values, prepared.target)
+                shown = judge.show(judge.headline, report["metrics"][judge.headline])
+                say(f"    validation {judge.headline} {shown}")
+        baselines = self._baselines(context, prepared, kind.kind)
         (out / "validation.json").write_text(json.dumps(report), encoding="utf-8")
-        return {**summary, "metrics": report.get("metrics", {})}
+        return {
+            "task": kind.kind,
+            "headline": judge.headline,
+            "states": states,
+            # The best model's, by the name that reports know it by.
+            "temperature": states[trained["best"]].get("temperature"),
+            "baselines": baselines,
+            "metrics": report.get("metrics", {}),
+        }
 
-    def _baselines(self, context: Context, prepared: Prepared) -> dict[str, Any]:
-        """Each baseline's answers on the golden rows, and its accuracy there."""
-        golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+    def _baselines(self, context: Context, prepared: Prepared, task: str) -> dict[str, Any]:
+        """Each baseline's answers on the golden rows, and how good they are."""
+        golden = open_golden(context.parent("golden") / golden_stage.FILE, prepared.target)
         if golden.num_rows == 0:
             return {}
+        judge = evaluator(task)
+        right = prepared.target.targets(golden.targets)  # type: ignore[attr-defined]
+        content = [
+            name
+            for name, column in prepared.inputs.items()
+            if column_kind(column.kind).content and not media_kind(column.kind)
+        ]
+        found: dict[str, NDArray[Any]]
+        own = getattr(judge, "baselines", None)
+        if own is not None:
+            found = own(prepared)
+        elif content and task == "classification":
+            assert isinstance(golden, GoldenRows)
+            found = self._text_baselines(context, prepared, golden, content)
+        else:
+            found = self._table_baselines(context, prepared, task)
+        results: dict[str, Any] = {}
+        for name, predictions in found.items():
+            np.save(context.out / f"baseline_{name}.npy", predictions)
+            scores = judge.baseline_scores(judge.metrics[0], predictions, right)
+            results[name] = {judge.metrics[0]: float(scores.mean())}
+        best = max(results, key=lambda name: results[name][judge.metrics[0]])
+        context.progress.say(
+            f"    best baseline on golden rows: {best} "
+            f"({judge.metrics[0].replace('_', ' ')} {abs(results[best][judge.metrics[0]]):.4g})"
+        )
+        return results
+
+    def _text_baselines(
+        self, context: Context, prepared: Prepared, golden: GoldenRows, columns: list[str]
+    ) -> dict[str, NDArray[Any]]:
         snapshot = Snapshot.open(context.parent("data"))
         rows = np.load(context.parent("prepare") / "train" / "rows.npy")
         codes = np.asarray(prepared.split("train").target)
-        inputs = list(prepared.inputs)
-        train_texts = _joined([snapshot.column(name, rows) for name in inputs])
-        texts = _joined([golden.column(name) for name in inputs])
-        names = prepared.target.names  # type: ignore[attr-defined]
-        right = np.array(golden.targets)
-        results: dict[str, Any] = {}
-        for name, baseline in BASELINES.items():
-            found = baseline(train_texts, codes, texts, seed=context.spec.train.seed)
-            answers = np.array(names)[found.predictions]
-            np.save(context.out / f"baseline_{name}.npy", answers == right)
-            results[name] = {"accuracy": float((answers == right).mean())}
-        best = max(results.items(), key=lambda item: item[1]["accuracy"])
-        context.progress.say(
-            f"    best baseline on golden rows: {best[0]} {best[1]['accuracy']:.1%}"
+        train_texts = _joined([snapshot.column(name, rows) for name in columns])
+        texts = _joined([golden.column(name) for name in columns])
+        seed = context.spec.train.seed
+        return {
+            name: baseline(train_texts, codes, texts, seed=seed).predictions
+            for name, baseline in BASELINES.items()
+        }
+
+    def _table_baselines(
+        self, context: Context, prepared: Prepared, task: str
+    ) -> dict[str, NDArray[Any]]:
+        inputs = {name: column for name, column in prepared.inputs.items() if is_table(column)}
+        features = table_features(inputs)
+        train, golden = prepared.split("train"), prepared.split("golden")
+        ranks = [
+            np.arange(feature.num_codes, dtype=np.float32)
+            for feature in features
+            if not feature.size
+        ]
+        return table_baselines(
+            tree_matrix(features, ranks, train),
+            np.asarray(train.target),
+            tree_matrix(features, ranks, golden),
+            regression=task == "regression",
+            seed=context.spec.train.seed,
         )
-        return results
 
 
 def _joined(columns: list[list[str]]) -> list[str]:

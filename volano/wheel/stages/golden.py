@@ -5,14 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from volano.data import GoldenRows, Snapshot, choose_golden, golden_from_test, resolve, write_rows
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import column_kind
+from volano.data import (
+    GoldenRows,
+    OrderedTable,
+    Snapshot,
+    choose_golden,
+    golden_from_test,
+    media_columns,
+    resolve,
+    write_rows,
+)
+from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.data import media_identity, source_identity
 
-__all__ = ["GoldenStage"]
+__all__ = ["GoldenStage", "ordered_table"]
 
 FILE = "golden.arrow"
 FIX = "write the right path under test: in volano.yaml"
+
+
+def ordered_table(spec: Spec) -> OrderedTable | None:
+    """What the columns are in a table in time order; None where rows have no order."""
+    column = spec.target_column
+    if not getattr(column_kind(column.type), "in_order", False):
+        return None
+    return OrderedTable.of(spec.kinds, spec.target_name, column.options)
 
 
 class GoldenStage:
@@ -25,24 +48,41 @@ class GoldenStage:
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         del parents
         spec = setting.spec
-        columns = {"inputs": list(spec.inputs), "target": spec.target_name}
+        columns: dict[str, Any] = {"inputs": list(spec.inputs), "target": spec.target_name}
+        order = ordered_table(spec)
+        if order:
+            # What is looked back at before the golden steps is frozen with them.
+            columns |= {"window": order.options.get("window"), "horizon": order.horizon}
         if spec.test:
             files = resolve(spec.test, root=setting.root, fix=FIX)
-            named = [[file.name, setting.store.fingerprint(file.path)] for file in files]
-            return {**columns, "test": named}
+            named = [[file.name, source_identity(setting, file)] for file in files]
+            stats = media_identity(spec, files)
+            return {**columns, "test": named, **({"media": stats} if stats else {})}
         return {**columns, "split": spec.split.model_dump(exclude={"validation"})}
 
     def run(self, context: Context) -> Mapping[str, Any]:
         spec = context.spec
         summary: dict[str, Any] = {}
         if spec.test:
+            order = ordered_table(spec)
             found = golden_from_test(
                 resolve(spec.test, root=context.root),
                 inputs=tuple(spec.inputs),
                 target=spec.target_name,
                 out=context.out / FILE,
+                kinds=spec.kinds,
+                order={"date": order.date, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()
+            if order:
+                summary["independent"] = found.num_rows // order.horizon
+        elif order := ordered_table(spec):
+            snapshot = Snapshot.open(context.parent("data"))
+            rows, facts, independent = order.choose_golden(
+                snapshot, share=spec.split.golden, most=spec.split.golden_max
+            )
+            write_rows(snapshot, rows, context.out / FILE, order=facts)
+            summary["independent"] = independent
         else:
             snapshot = Snapshot.open(context.parent("data"))
             rows = choose_golden(
@@ -51,6 +91,7 @@ class GoldenStage:
                 max_rows=spec.split.golden_max,
                 seed=spec.split.seed,
             )
+            rows = _readable(context, snapshot, rows)
             write_rows(snapshot, rows, context.out / FILE)
         golden = GoldenRows.open(context.out / FILE)
         if golden.num_rows < spec.gate.min_rows:
@@ -61,3 +102,14 @@ class GoldenStage:
                 "split.golden or name a table of golden rows in test:"
             )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
+
+
+def _readable(context: Context, snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those rows whose files can be read to their ends: a damaged one would judge for ever."""
+    keep = np.ones(len(rows), bool)
+    for name, kind in media_columns(context.spec.kinds, snapshot.summary.media).items():
+        for place, value in enumerate(snapshot.values(name, rows)):
+            keep[place] &= value is None or kind.problem(value) is None
+    if lost := len(rows) - int(keep.sum()):
+        context.progress.say(f"    {lost} rows cannot be golden: their files are damaged")
+    return rows[keep]

@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, column_kind
+from volano.columns import FittedColumn, column_kind, media_kind
 from volano.data import (
     GoldenRows,
+    OrderedTable,
     Snapshot,
     clean,
+    encode_rows,
     encode_split,
     save_columns,
     split_snapshot,
+    window_splits,
 )
 from volano.errors import DataError
 from volano.models import choose_encoder, encoder_identity
@@ -28,6 +31,9 @@ __all__ = ["PrepareStage"]
 
 FIT_ROWS = 200_000
 """Training rows that a column is fitted on at the most, taken at even distances."""
+
+FIT_FILES = 4000
+"""The same of columns whose values are files: a few thousand photos have all sizes there are."""
 
 BATCH_ROWS = 8192
 
@@ -67,70 +73,68 @@ class PrepareStage:
         spec, out, say = context.spec, context.out, context.progress.say
         snapshot = Snapshot.open(context.parent("data"))
         golden = GoldenRows.open(context.parent("golden") / golden_stage.FILE)
+        order = golden_stage.ordered_table(spec)
+        if order:
+            return _prepare_windows(context, order, snapshot, golden)
         selection = clean(snapshot, spec.clean, golden=golden, findings=out / "findings.jsonl")
         train, validation = split_snapshot(
             snapshot, selection.rows, share=spec.split.validation, seed=spec.split.seed
         )
         if len(train) == 0:
-            raise DataError(
-                501,
-                f"no rows are left to train on, of {snapshot.num_rows} read",
-                expected="rows that are neither empty, doubled nor golden",
-                fix="volano check",
-            )
+            raise _nothing_left(snapshot)
         details: dict[str, Any] = {}
         inputs: dict[str, FittedColumn] = {}
-        fit_rows = train[:: -(-len(train) // FIT_ROWS)]
         for name, column in spec.inputs.items():
-            values = snapshot.column(name, fit_rows)
+            most = FIT_FILES if media_kind(column.type) else FIT_ROWS
+            values = snapshot.values(name, train[:: -(-len(train) // most)])
             chosen = choose_encoder(
                 column.type, column.options, values[:2000], context.root, say=say
             )
             options = {**column.options, **chosen}
             inputs[name] = column_kind(column.type).fit(name, values, options)
-            details[name] = {key: chosen[key] for key in ("encoder", "reason")}
-        target_kind = column_kind(spec.target_column.type)
-        codes = np.unique(snapshot.codes(np.concatenate([train, validation])))
-        names = [snapshot.labels[code] for code in codes.tolist()]
-        if len(names) < 2:
-            raise DataError(
-                502,
-                f"after cleaning, every row has the target {names[0]!r}",
-                expected="at least two different values to tell apart",
-                fix="volano check",
-            )
-        target = target_kind.fit(spec.target_name, names, spec.target_column.options)
+            details[name] = {key: chosen[key] for key in ("encoder", "reason") if key in chosen}
+        target = self._target(context, snapshot, np.concatenate([train, validation]))
         save_columns(out, inputs, target, details)
-        columns = (*inputs, target.name)
         lost: dict[str, dict[str, int]] = {name: {} for name in inputs}
         done = 0
         total = len(train) + len(validation) + golden.num_rows
 
-        def watched(batches: Iterator[dict[str, list[str]]]) -> Iterator[dict[str, list[str]]]:
+        def step(rows: int) -> None:
             nonlocal done
-            for batch in batches:
-                yield batch
-                done += len(batch[target.name])
-                context.progress.step("encoding", done, total)
+            done += rows
+            context.progress.step("encoding", done, total)
 
-        splits = {
-            "train": watched(snapshot.batches(train, columns, num_rows=BATCH_ROWS)),
-            "validation": watched(snapshot.batches(validation, columns, num_rows=BATCH_ROWS)),
-            "golden": watched(_golden_batches(golden, columns, target.name)),
-        }
-        for split, batches in splits.items():
-            counts = encode_split(out / split, inputs, target, batches)
-            if split != "golden":
-                for name, found in counts.items():
-                    for key, count in found.items():
-                        lost[name][key] = lost[name].get(key, 0) + count
-        np.save(out / "train" / "rows.npy", train)
-        np.save(out / "validation" / "rows.npy", validation)
+        kept = {"train": train, "validation": validation}
+        unreadable = []
+        for split, rows in kept.items():
+            found = encode_rows(out / split, out, inputs, target, snapshot, rows, progress=step)
+            for name, own in found.counts.items():
+                for key, count in own.items():
+                    lost[name][key] = lost[name].get(key, 0) + count
+            kept[split] = np.delete(rows, found.lost)
+            unreadable += snapshot.places(rows[found.lost])
+            np.save(out / split / "rows.npy", kept[split])
+        train, validation = kept["train"], kept["validation"]
+        if len(train) == 0:
+            raise _nothing_left(snapshot)
+        encode_split(
+            out / "golden", inputs, target, _golden_batches(golden, inputs), keep_lost=True
+        )
+        step(golden.num_rows)
+        if unreadable:
+            with (out / "findings.jsonl").open("a", encoding="utf-8") as file:
+                for place in unreadable:
+                    line = {"kind": "unreadable", "action": "dropped", "place": place}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            say(
+                f"    {len(unreadable)} rows are left out: their files are damaged, such as "
+                f"{unreadable[0]}"
+            )
         summary = {
             "train_rows": len(train),
             "validation_rows": len(validation),
             "golden_rows": golden.num_rows,
-            "classes": len(names),
+            "classes": len(getattr(target, "names", ())),
             "cleaning": selection.as_dict(),
             "columns": {name: {**details[name], **lost[name]} for name in inputs},
         }
@@ -139,11 +143,72 @@ class PrepareStage:
         )
         return summary
 
+    def _target(
+        self, context: Context, snapshot: Snapshot, rows: NDArray[np.int64]
+    ) -> FittedColumn:
+        """The target column, fitted on all rows that training sees."""
+        spec = context.spec
+        kind, options = column_kind(spec.target_column.type), spec.target_column.options
+        if not kind.names:
+            some = rows[:: -(-len(rows) // FIT_ROWS)]
+            values = snapshot.column(snapshot.target, some)
+            return kind.fit(spec.target_name, values, options, "target")
+        names = [snapshot.labels[code] for code in np.unique(snapshot.codes(rows)).tolist()]
+        if len(names) < 2:
+            raise DataError(
+                502,
+                f"after cleaning, every row has the target {names[0]!r}",
+                expected="at least two different values to tell apart",
+                fix="volano check",
+            )
+        return kind.fit(spec.target_name, names, options, "target")
+
+
+def _nothing_left(snapshot: Snapshot) -> DataError:
+    return DataError(
+        501,
+        f"no rows are left to train on, of {snapshot.num_rows} read",
+        expected="rows that are neither empty, doubled nor golden, with files that can be read",
+        fix="volano check",
+    )
+
+
+def _prepare_windows(
+    context: Context, order: OrderedTable, snapshot: Snapshot, golden: GoldenRows
+) -> Mapping[str, Any]:
+    """As `PrepareStage.run`, where rows are steps in time and examples are windows of them."""
+    spec, out = context.spec, context.out
+    selection = clean(snapshot, spec.clean, findings=out / "findings.jsonl")
+    rows = selection.rows[selection.rows < snapshot.num_source_rows]
+    made = window_splits(out, order, snapshot, rows, golden, share=spec.split.validation)
+    save_columns(out, made.inputs, made.target, {name: {} for name in made.inputs})
+    cleaning = selection.as_dict()
+    cleaning["counts"]["golden"] |= {"rows": made.golden_steps, "action": "dropped"}
+    cleaning["counts"]["kept"]["rows"] -= made.golden_steps
+    facts = made.facts
+    context.progress.say(
+        f"    {facts['steps']} steps of {facts['step'] or 'one row'}, season {facts['season']}, "
+        f"window {facts['window']}, horizon {facts['horizon']}; mended: {facts['gaps']} gaps, "
+        f"{facts['repeated']} repeated, {facts['out_of_order']} out of order"
+    )
+    summary = {
+        "train_rows": made.rows["train"],
+        "validation_rows": made.rows["validation"],
+        "golden_rows": made.rows["golden"],
+        "classes": 0,
+        "cleaning": cleaning,
+        "columns": {name: {} for name in made.inputs},
+        "series": facts,
+    }
+    text = json.dumps(summary, ensure_ascii=False, indent=1)
+    (out / "summary.json").write_text(text, encoding="utf-8")
+    return summary
+
 
 def _golden_batches(
-    golden: GoldenRows, columns: tuple[str, ...], target: str
-) -> Iterator[dict[str, list[str]]]:
-    values = {name: golden.targets if name == target else golden.column(name) for name in columns}
+    golden: GoldenRows, inputs: Mapping[str, FittedColumn]
+) -> Iterator[dict[str, list[Any]]]:
+    values = {golden.target: golden.targets, **{name: golden.values(name) for name in inputs}}
     for start in range(0, golden.num_rows, BATCH_ROWS):
         yield {name: column[start : start + BATCH_ROWS] for name, column in values.items()}
 

@@ -1,0 +1,75 @@
+"""Which of several bundles ships."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from volano.compression import Candidate, choose
+
+RANDOM = np.random.default_rng(0)
+RIGHT = (RANDOM.random(600) < 0.9).astype(float)
+
+
+def flipped(share: float) -> np.ndarray:
+    """Scores of a bundle that gets this share of the rows wrong beside those it had wrong."""
+    scores = RIGHT.copy()
+    scores[np.flatnonzero(RIGHT)[: round(share * 600)]] = 0
+    return scores
+
+
+def test_a_simpler_model_that_is_as_good_ships() -> None:
+    likely = RANDOM.normal(-0.3, 0.1, 600)
+    chosen, rows = choose(
+        [
+            Candidate("boosted", 900, RIGHT, likelihoods=likely),
+            Candidate("linear", 100, RIGHT, likelihoods=likely + RANDOM.normal(0, 0.1, 600)),
+        ],
+        0.005,
+    )
+    assert chosen == 1
+    assert [row["chosen"] for row in rows] == [False, True]
+
+
+def test_a_model_that_is_as_often_right_and_less_sure_does_not() -> None:
+    likely = RANDOM.normal(-0.3, 0.1, 600)
+    chosen, rows = choose(
+        [
+            Candidate("boosted", 900, RIGHT, likelihoods=likely),
+            Candidate("linear", 100, RIGHT, likelihoods=likely - 0.05 + RANDOM.normal(0, 0.1, 600)),
+        ],
+        0.005,
+    )
+    assert chosen == 0
+    assert rows[1]["refused"] == "another model, and shown to be worse"
+    assert not rows[1]["passed"]
+
+
+def test_a_compressed_graph_need_only_be_as_often_right() -> None:
+    chosen, _ = choose(
+        [
+            Candidate("fp32", 900, RIGHT, likelihoods=np.full(600, -0.3)),
+            Candidate("int8", 300, RIGHT),
+        ],
+        0.005,
+    )
+    assert chosen == 1
+
+
+def test_one_that_loses_more_than_the_margin_does_not_ship() -> None:
+    candidates = [
+        Candidate("boosted", 900, RIGHT),
+        Candidate("linear", 100, flipped(0.05), likelihoods=np.zeros(600)),
+        Candidate("failed", 0, None, {"refused": "failed: no"}),
+    ]
+    chosen, rows = choose(candidates, 0.005)
+    assert chosen == 0
+    assert "margin 0.50%" in rows[1]["refused"]
+    assert rows[2]["refused"] == "failed: no"
+    assert choose(candidates, 0.10)[0] == 1
+
+
+def test_without_validation_rows_the_first_ships() -> None:
+    none = np.zeros(0)
+    chosen, rows = choose([Candidate("a", 9, none), Candidate("b", 1, none)], 0.005)
+    assert chosen == 0
+    assert "no validation rows" in rows[1]["refused"]

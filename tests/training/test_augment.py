@@ -1,0 +1,191 @@
+"""Augmentation: targets stay what they are, draws repeat, and answers never see it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from media import Pixels, Waves, picture_network, pictures, sound_network, sounds
+from numpy.typing import NDArray
+
+from volano.models import Network
+from volano.spec import TrainSpec
+from volano.training import TrainPlan, network_logits, plan_training
+from volano.training import _augment_audio as audio
+from volano.training import _augment_image as image
+from volano.training._augment import augmentation
+
+
+def plan(augment: Any = "auto") -> TrainPlan:
+    return plan_training(
+        TrainSpec(augment=augment), num_rows=100, pretrained=False, convolution=True
+    )
+
+
+def photos(num_rows: int = 40, channels: int = 3, size: int = 28) -> NDArray[np.uint8]:
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (num_rows, channels, size, size)).astype(np.uint8)
+
+
+def random() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def changed(pixels: NDArray[np.uint8], *names: str) -> NDArray[np.uint8]:
+    arrays: dict[str, NDArray[Any]] = {"pixels": pixels}
+    image.change(arrays, names, random())
+    found = arrays["pixels"]
+    assert found.shape == pixels.shape
+    assert found.dtype == np.uint8
+    return found
+
+
+def test_defaults_mirror_no_grey_picture_and_turn_no_small_one() -> None:
+    assert image.defaults(Pixels(height=28, width=28)) == ("crop", "cutout")
+    assert "flip" in image.defaults(Pixels(channels=3))
+    assert "rotate" not in image.defaults(Pixels(channels=3))
+    assert "rotate" in image.defaults(Pixels(height=128, width=96))
+
+
+def test_a_crop_moves_a_picture_by_a_little_and_repeats_its_edge() -> None:
+    pixels = photos()
+    found = changed(pixels, "crop")
+    moves = set()
+    for before, after in zip(pixels, found, strict=True):
+        padded = np.pad(before, ((0, 0), (2, 2), (2, 2)), mode="edge")
+        fits = [
+            (down, right)
+            for down in range(5)
+            for right in range(5)
+            if np.array_equal(padded[:, down : down + 28, right : right + 28], after)
+        ]
+        assert len(fits) == 1
+        moves.add(fits[0])
+    assert len(moves) > 10
+
+
+def test_half_are_mirrored_and_holes_are_of_the_stated_size() -> None:
+    pixels = photos(200)
+    found = changed(pixels, "flip")
+    mirrored = np.array(
+        [np.array_equal(a, b[..., ::-1]) for a, b in zip(pixels, found, strict=True)]
+    )
+    same = np.array([np.array_equal(a, b) for a, b in zip(pixels, found, strict=True)])
+    assert (mirrored ^ same).all()
+    assert 60 < mirrored.sum() < 140
+    found = changed(pixels, "cutout")
+    holes = (found != pixels).any(1).sum((1, 2))
+    assert holes.max() <= 64
+    assert holes.max() > 50
+    means = pixels.mean((2, 3)).astype(np.uint8)
+    row = int(holes.argmax())
+    place = np.argwhere((found[row] != pixels[row]).any(0))[0]
+    assert np.array_equal(found[row][:, place[0], place[1]], means[row])
+
+
+def test_turning_and_colours_keep_the_picture() -> None:
+    smooth = np.repeat(np.linspace(20, 230, 96)[None, None, None], 6, axis=0)
+    pixels = np.broadcast_to(smooth, (6, 3, 96, 96)).astype(np.uint8)
+    for name in ("rotate", "colour"):
+        found = changed(pixels, name)
+        assert not np.array_equal(found, pixels)
+        for before, after in zip(pixels, found, strict=True):
+            assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
+
+
+def test_cut_and_mixed_pictures_have_the_share_they_say() -> None:
+    pixels = np.zeros((4, 1, 20, 20), np.uint8)
+    pixels[2:] = 200
+    partner = np.array([2, 3, 0, 1])
+    generator = random()
+    for way in ("cutmix", "mixup"):
+        for _ in range(20):
+            arrays: dict[str, NDArray[Any]] = {"pixels": pixels}
+            share = image.mix(arrays, way, partner, generator)
+            assert 0 <= share <= 1
+            np.testing.assert_allclose(arrays["pixels"][2].mean() / 200, share, atol=0.01)
+            np.testing.assert_allclose(arrays["pixels"][0].mean() / 200, 1 - share, atol=0.01)
+
+
+def test_sound_keeps_its_length_and_ends_in_silence() -> None:
+    batch = Waves().collate(sounds(20).columns["clip"], np.arange(20))
+    wave, length = batch["clip.wave"], batch["clip.length"]
+    for name in ("shift", "noise", "gain"):
+        arrays: dict[str, NDArray[Any]] = {"wave": wave, "length": length}
+        audio.change(arrays, (name,), random())
+        found = arrays["wave"]
+        assert found.dtype == np.float32
+        assert found.shape == wave.shape
+        assert not np.array_equal(found, wave)
+        assert np.abs(found).max() <= 1 or name == "noise"
+        for row, end in enumerate(length.tolist()):
+            assert not found[row, end:].any()
+            if name == "gain":
+                ratio = found[row, :end] / wave[row, :end]
+                assert np.allclose(ratio, ratio[0], rtol=1e-3)
+                assert 0.5 <= ratio[0] <= 2
+    mixed: dict[str, NDArray[Any]] = {"wave": wave, "length": length}
+    partner = np.roll(np.arange(20), 1)
+    share = audio.mix(mixed, "mixup", partner, random())
+    np.testing.assert_allclose(
+        mixed["wave"], share * wave + (1 - share) * wave[partner], rtol=1e-5, atol=1e-6
+    )
+    assert (mixed["length"] == np.maximum(length, length[partner])).all()
+
+
+@pytest.mark.parametrize("network", [picture_network(), sound_network()])
+def test_draws_follow_from_seed_and_step_alone(network: Network) -> None:
+    is_picture = network.columns == ("photo",)
+    column: Any = Pixels() if is_picture else Waves()
+    split = pictures(16) if is_picture else sounds(16)
+    arrays = column.collate(split.columns[column.name], np.arange(16))
+    batch = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    kept = {name: value.clone() for name, value in batch.items()}
+    key = next(iter(batch))
+    change = augmentation(network, {column.name: column}, plan())
+    assert change is not None
+    first, second = change(batch, 5)[0][key], change(batch, 6)[0][key]
+    assert torch.equal(change(batch, 5)[0][key], first)
+    assert not torch.equal(first, second)
+    assert all(torch.equal(batch[name], value) for name, value in kept.items())
+    other = augmentation(network, {column.name: column}, replace(plan(), seed=1))
+    assert other is not None
+    assert not torch.equal(other(batch, 5)[0][key], first)
+
+
+def test_what_the_spec_asks_for_is_what_is_done() -> None:
+    network, inputs = picture_network(), {"photo": Pixels()}
+    assert augmentation(network, inputs, plan("off")) is None
+    assert augmentation(network, inputs, plan(("gain",))) is None
+    made = augmentation(network, inputs, plan(("flip", "cutmix")))
+    assert made is not None
+    assert made.columns["photo"][1] == ("flip",)
+    assert made.mixing == ("cutmix",)
+    batch = {"photo.pixels": torch.randint(0, 256, (8, 1, 12, 10), dtype=torch.uint8)}
+    mixed = [found for step in range(20) if (found := made(batch, step)[1]) is not None]
+    assert 3 < len(mixed) < 17
+    assert all(sorted(found.partner.tolist()) == list(range(8)) for found in mixed)
+    # Where there are other columns, a row is more than its picture.
+    two = Network(
+        ("photo", "clip"), [picture_network().encoders[0], sound_network().encoders[0]], 2
+    )
+    made = augmentation(
+        two, {"photo": Pixels(), "clip": Waves()}, plan(("flip", "mixup", "time_mask"))
+    )
+    assert made is not None
+    assert made.mixing == ()
+    assert two.encoders[1].masks == ("time_mask",)
+
+
+def test_answers_are_not_augmented() -> None:
+    for network, column, split in (
+        (picture_network(), Pixels(), pictures(12)),
+        (sound_network(), Waves(), sounds(12)),
+    ):
+        inputs: Any = {column.name: column}
+        augmentation(network, inputs, plan())
+        first = network_logits(network, inputs, split)
+        np.testing.assert_array_equal(first, network_logits(network, inputs, split))

@@ -1,0 +1,60 @@
+"""The table of evaluators, by task."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import FittedColumn
+from volano.errors import SpecError
+from volano.evaluation._contract import Evaluator
+
+__all__ = ["evaluator", "gate_metric", "independent_rows"]
+
+_KINDS = {
+    "classification": "volano.evaluation._classification:ClassificationEvaluator",
+    "forecasting": "volano.evaluation._forecasting:ForecastingEvaluator",
+    "regression": "volano.evaluation._regression:RegressionEvaluator",
+}
+
+
+def evaluator(task: str) -> type[Evaluator]:
+    """The evaluator of a task, by the task's kind."""
+    module, _, attribute = _KINDS[task].partition(":")
+    return cast("type[Evaluator]", getattr(importlib.import_module(module), attribute))
+
+
+def gate_metric(metric: str, judge: type[Evaluator]) -> str:
+    """The metric that a spec's ``gate.metric`` stands for.
+
+    Raises:
+      SpecError: It is not one of the task's (SPEC-042).
+    """
+    if metric == "auto":
+        return judge.metrics[0]
+    if metric not in judge.metrics:
+        raise SpecError(
+            42,
+            f"{metric} does not compare answers of {judge.task}",
+            where="gate.metric",
+            expected="auto, or one of " + ", ".join(judge.metrics),
+            fix="gate: {metric: auto}",
+        )
+    return metric
+
+
+def independent_rows(
+    judge: type[Evaluator], num_rows: int, target: FittedColumn
+) -> NDArray[np.int64]:
+    """The rows that count as independent of each other, ascending; all, unless the task says so.
+
+    An evaluator whose rows are not, such as windows that overlap, has a method ``units``.
+    """
+    units = getattr(judge, "units", None)
+    found: NDArray[np.int64] = (
+        np.arange(num_rows, dtype=np.int64) if units is None else units(num_rows, target)
+    )
+    return found

@@ -1,0 +1,78 @@
+"""Columns of measurements and names side by side, as models of tables take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import EncodedSplit, FittedColumn, Ragged
+
+__all__ = ["TableFeature", "is_table", "table_arrays", "table_features"]
+
+
+@dataclass(frozen=True)
+class TableFeature:
+    """What one column gives to a table.
+
+    Attributes:
+      column: Its name.
+      size: Numbers per row; 0 for a column of codes.
+      num_codes: Different codes; 0 for a column of numbers.
+    """
+
+    column: str
+    size: int
+    num_codes: int
+
+
+def _feature(name: str, column: FittedColumn) -> TableFeature | None:
+    arrays = column.encode([]).arrays
+    if set(arrays) == {"codes"}:
+        return TableFeature(name, 0, column.num_codes)  # type: ignore[attr-defined]
+    values = arrays.get("values")
+    if set(arrays) == {"values"} and not isinstance(values, Ragged) and values.ndim == 2:  # type: ignore[union-attr]
+        return TableFeature(name, values.shape[1], 0)  # type: ignore[union-attr]
+    return None
+
+
+def is_table(column: FittedColumn) -> bool:
+    """Whether a column encodes to ``values`` (float32, one row of numbers) or ``codes`` (int64)."""
+    return _feature(column.name, column) is not None
+
+
+def table_features(inputs: Mapping[str, FittedColumn]) -> tuple[TableFeature, ...]:
+    """What each column gives; all of them must be such that `is_table`."""
+    features = [_feature(name, column) for name, column in inputs.items()]
+    assert all(features), "a column is not one of a table"
+    return tuple(feature for feature in features if feature)
+
+
+def table_arrays(
+    features: Sequence[TableFeature],
+    split: EncodedSplit,
+    rows: NDArray[np.int64] | slice = slice(None),
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Rows of a split.
+
+    Args:
+      features: From `table_features`.
+      split: Encoded rows.
+      rows: Which of them.
+    Returns:
+      All numbers, float32, shape (num_rows, sum of sizes), NaN where there is none; and all
+      codes, int64, shape (num_rows, columns of codes).
+    """
+    numbers: list[NDArray[np.float32]] = []
+    codes: list[NDArray[np.int64]] = []
+    for feature in features:
+        array = split.columns[feature.column].arrays["values" if feature.size else "codes"]
+        assert isinstance(array, np.ndarray)
+        (numbers if feature.size else codes).append(np.asarray(array[rows]))
+    num_rows = len(np.asarray(split.target)[rows])
+    return (
+        np.concatenate(numbers, axis=1) if numbers else np.zeros((num_rows, 0), np.float32),
+        np.stack(codes, axis=1) if codes else np.zeros((num_rows, 0), np.int64),
+    )

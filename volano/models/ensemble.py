@@ -1,0 +1,110 @@
+"""Ensembles: a weighted mean of what several models answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import FittedColumn
+
+__all__ = ["LEAST_SHARE", "EnsembleModel", "Member", "mixed"]
+
+Floats = NDArray[np.float32]
+
+LEAST_SHARE = 1e-9
+"""No share of a class is smaller, so that its logarithm is a number."""
+
+_FILE = "ensemble.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of an ensemble.
+
+    Attributes:
+      name: Of its folder.
+      model: The model.
+      weight: Its part of the mean; those of all members sum to 1.
+      temperature: Divides its outputs before they become shares of classes; 1 for numbers.
+    """
+
+    name: str
+    model: Any
+    weight: float
+    temperature: float
+
+
+def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: bool) -> Floats:
+    """What an ensemble answers, from what its members answer; see `EnsembleModel`.
+
+    Args:
+      outputs: Of each member, shape (num_rows, num_outputs).
+      members: Each with a ``weight`` and a ``temperature``.
+      classes: Whether outputs are logits.
+    """
+    total = np.zeros(outputs[0].shape, np.float64)
+    for found, member in zip(outputs, members, strict=True):
+        values = np.asarray(found, np.float64)
+        if classes:
+            values = values / member.temperature
+            values = np.exp(values - values.max(axis=1, keepdims=True))
+            values /= values.sum(axis=1, keepdims=True)
+        total += member.weight * values
+    if classes:
+        total = np.log(np.maximum(total, LEAST_SHARE))
+    return total.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class EnsembleModel:
+    """outputs = sum of w y, or for classes log(sum of w softmax(z / T)), over the members.
+
+    Attributes:
+      members: At least one; all are models of tables.
+      classes: Whether the outputs are logits.
+    """
+
+    family: ClassVar[str] = "ensemble"
+    members: tuple[Member, ...]
+    classes: bool
+
+    def mixed(self, outputs: Sequence[NDArray[Any]]) -> Floats:
+        """What it answers, from what each member answers."""
+        return mixed(outputs, self.members, classes=self.classes)
+
+    def num_weights(self) -> int:
+        """Numbers that were fitted."""
+        return sum(member.model.num_weights() for member in self.members)
+
+    def save(self, folder: Path) -> None:
+        """Write each member into a folder of its own, and how they are mixed."""
+        from volano.models._saved import save_model
+
+        for member in self.members:
+            save_model(member.model, folder / member.name)
+        state = {
+            "classes": self.classes,
+            "members": [[m.name, m.weight, m.temperature] for m in self.members],
+        }
+        (folder / _FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        inputs: Mapping[str, FittedColumn],
+        load: Callable[[Path, Mapping[str, FittedColumn]], Any],
+    ) -> Self:
+        """Read what `save` wrote."""
+        state = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        members = [
+            Member(name, load(folder / name, inputs), weight, temperature)
+            for name, weight, temperature in state["members"]
+        ]
+        return cls(tuple(members), state["classes"])

@@ -1,0 +1,55 @@
+"""What `volano check` says of the values of each column, by the column's own means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import column_kind, facts_of
+from volano.data import OrderedTable, Snapshot
+from volano.spec import Spec
+
+__all__ = ["columns_checked", "target_checked"]
+
+CHECKED_ROWS = 50_000
+"""Rows whose values are looked at, at even distances."""
+
+
+def target_checked(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """The target's type, its rows; of numbers their range and middle, of series what was mended."""
+    kind = column_kind(spec.target_column.type)
+    found: dict[str, Any] = {"type": kind.kind, "rows": len(rows)}
+    if kind.names or not len(rows):
+        return found
+    if getattr(kind, "in_order", False):
+        order = OrderedTable.of(spec.kinds, spec.target_name, spec.target_column.options)
+        line = order.line(snapshot, rows[rows < snapshot.num_source_rows])
+        return found | {"steps": len(line), "step": str(line.step), "mended": line.counts}
+    values = snapshot.column(snapshot.target, _some(rows))
+    column = kind.fit(spec.target_name, values, spec.target_column.options, "target")
+    numbers = np.asarray(column.targets(values), np.float64)  # type: ignore[attr-defined]
+    return found | facts_of(column) | {"middle": float(np.nanmedian(numbers))}
+
+
+def columns_checked(
+    spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]
+) -> dict[str, dict[str, int]]:
+    """Input -> values that are missing or cannot be read as its type."""
+    found: dict[str, dict[str, int]] = {}
+    some = _some(rows)
+    for name, column in spec.inputs.items():
+        kind = column_kind(column.type)
+        if kind.content:
+            continue  # a text is what it is
+        values = snapshot.column(name, some)
+        encoded = kind.fit(name, values, column.options).encode(values)
+        counts = {key: encoded.counts.get(key, 0) for key in ("missing", "unreadable")}
+        if any(counts.values()):
+            found[name] = counts
+    return found
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return rows[:: max(1, -(-len(rows) // CHECKED_ROWS))]

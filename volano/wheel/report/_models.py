@@ -1,0 +1,133 @@
+"""What was trained in this turn, which of it ships, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from volano.wheel.report._evidence import Evidence, mapping, number, rows
+from volano.wheel.report._format import count, percent, seconds
+from volano.wheel.report._markup import Child, data_text, el
+from volano.wheel.report._measures import Judged, measure, selected_by
+from volano.wheel.report._tables import Cell, Column, Section, table
+
+__all__ = ["models"]
+
+
+def models(evidence: Evidence) -> Section | None:
+    """All models of the turn, the best first; None where there was only one to train."""
+    training = mapping(evidence.record.get("training"))
+    found = rows(training.get("models"))
+    if len(found) < 2:
+        return None
+    best = str(training.get("best", ""))
+    shipped = str(evidence.shipped.get("model") or "")
+    order = sorted(found, key=lambda item: _rank(item, best))
+    told = selected_by(evidence)
+    lines: list[Sequence[Cell | Child]] = [
+        _line(evidence, item, best, shipped, told) for item in order
+    ]
+    heads = [
+        Column("Model", "name"),
+        Column("family"),
+        Column(f"{measure(told.metric).short}, validation", "n"),
+        Column("weights", "n"),
+        Column("trained in", "n"),
+        Column("outcome", "text"),
+    ]
+    lead = (
+        "Every model that this turn trained, the best on validation rows first. The best one is "
+        "what the others are held against; a smaller one ships instead when it is as good."
+    )
+    body = [
+        table(heads, lines, caption="Models", stack=True),
+        el("p", _why(evidence, best, shipped), id="why"),
+    ]
+    return Section("models", "What was trained", lead, body)
+
+
+def _rank(item: Mapping[str, Any], best: str) -> tuple[bool, bool, float]:
+    loss = number(item.get("loss"))
+    refused = bool(item.get("refused"))
+    return refused, item.get("name") != best, loss if loss is not None else float("inf")
+
+
+def _line(
+    evidence: Evidence, item: Mapping[str, Any], best: str, shipped: str, told: Judged
+) -> list[Cell | Child]:
+    name = str(item.get("name", ""))
+    value, weights, took = (number(item.get(key)) for key in ("loss", "num_weights", "seconds"))
+    write = measure(told.metric).write
+    outcome: Child = ""
+    if item.get("refused"):
+        outcome = [el("b", "left out: ", class_="t-bad"), data_text(item["refused"], 300)]
+    elif name == shipped:
+        best_too = "; the best on validation rows" if name == best else ""
+        outcome = [el("b", "ships", class_="t-ours"), best_too]
+    elif name == best:
+        outcome = "the best on validation rows"
+    else:
+        outcome = _not_shipped(evidence, name)
+    return [
+        data_text(name, 60),
+        str(item.get("family") or "–"),
+        Cell(write(told.level(-value)), value) if value is not None else Cell("–"),
+        count(weights) if weights is not None else "–",
+        seconds(took) if took is not None else "–",
+        outcome,
+    ]
+
+
+def _not_shipped(evidence: Evidence, name: str) -> Child:
+    """Why another model than the shipped one does not ship."""
+    own = [item for item in evidence.candidates if item.get("model") == name]
+    refused = next((item for item in own if item.get("refused")), None)
+    if refused:
+        return data_text(refused["refused"], 300)
+    if own:
+        return "good enough, but larger than what ships"
+    return "not made into a bundle"
+
+
+def _why(evidence: Evidence, best: str, shipped: str) -> Child:
+    """Why a simpler model did or did not ship, in a sentence."""
+    if not best or not shipped:
+        return "Nothing says which of them ships."
+    if shipped == best:
+        others = {
+            str(item.get("model")) for item in evidence.candidates if item.get("model") != best
+        }
+        passed = [item for item in evidence.candidates if item.get("passed")]
+        as_good = {str(item.get("model")) for item in passed} - {best}
+        if as_good:
+            names = ", ".join(sorted(as_good))
+            return [
+                data_text(best),
+                " ships: it is the best on validation rows, and the smallest of those that are "
+                "good enough (as good was ",
+                data_text(names),
+                ").",
+            ]
+        return [
+            data_text(best),
+            " ships: none of the others is as good on validation rows, within the margin."
+            if others
+            else " ships: it is the best on validation rows, and nothing else was compared.",
+        ]
+    mine = next((item for item in evidence.candidates if item.get("chosen")), {})
+    lost = number(mine.get("loss"))
+    size = [
+        number(item.get("size_bytes"))
+        for item in (mine, *(x for x in evidence.candidates if x.get("model") == best))
+    ]
+    smaller = ""
+    if len(size) > 1 and size[0] and size[1]:
+        smaller = f", in {percent(size[0] / size[1], 0)} of its size"
+    how = f" (it loses {percent(max(lost, 0.0), 2)} of it)" if lost is not None else ""
+    return [
+        data_text(shipped),
+        " ships although ",
+        data_text(best),
+        f" did better on validation rows: the difference{how} is within the margin and not shown "
+        f"to be more than luck{smaller}. The simpler model is the one to explain and to keep.",
+    ]
