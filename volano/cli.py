@@ -206,8 +206,12 @@ def predict(
             _say(f"  note: {note}")
         if found.broken:
             _say(f"  {found.broken} broken rows have no answer")
+        if found.unread:
+            _say(f"  {found.unread} rows have no answer: what they name cannot be read")
         if found.noted:
-            _say(f"  in {found.noted} rows something was cut or is unlike the training rows")
+            _say(f"  {found.noted} rows lost something or are unlike the training rows")
+        for row in found.first:
+            _say(f"    {row}")
         _say(f"{found.answered} of {found.rows} rows answered" + (f": {output}" if output else ""))
 
     _result({**asdict(found), "output": str(output), "bundle": model.id}, as_json, show)

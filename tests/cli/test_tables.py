@@ -144,11 +144,16 @@ def test_history_has_the_headline(houses: Path, run: Any) -> None:
 
 
 def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
-    rows = "size,rooms,town,garden,built\n80,3,Rome,yes,1970-01-02\n9000,3,Oslo,,\n"
+    rows = (
+        "size,rooms,town,garden,built\n80,3,Rome,yes,1970-01-02\n9000,3,Oslo,,\n"
+        "wide,3,Rome,yes,1970-01-02\n,,,,\n"
+    )
     (houses / "more.csv").write_text(rows, encoding="utf-8")
     done = run("predict", "more.csv", "-o", "answers.csv", cwd=houses)
     assert done.status == 0, done.err
-    assert "in 1 rows something was cut or is unlike the training rows" in done.err
+    assert "3 rows lost something or are unlike the training rows" in done.err
+    assert "row 3: size is 'wide': it counts as missing" in done.err
+    assert "row 4: it is empty" in done.err
     with (houses / "answers.csv").open(encoding="utf-8", newline="") as file:
         answers = list(csv.DictReader(file))
     assert float(answers[0]["price_low"]) < float(answers[0]["price_predicted"])

@@ -36,7 +36,7 @@ def test_names_that_were_not_seen_share_a_code_and_are_counted() -> None:
     column = fit(["red", "blue"] * 3)
     encoded = column.encode(["red", "green", "mauve"])
     assert codes(column, ["green", "mauve"]) == [0, 0]
-    assert dict(encoded.counts) == {"unseen": 2}
+    assert dict(encoded.counts)["unseen"] == 2
     assert encoded.notes == {
         1: "colour: 'green' has no code of its own",
         2: "colour: 'mauve' has no code of its own",

@@ -17,7 +17,7 @@ from volano.columns.number import (
     parse_number,
     parse_numbers,
 )
-from volano.errors import RequestError
+from volano.errors import DataError, RequestError
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -214,3 +214,11 @@ def test_a_target() -> None:
     assert NumberColumn.refuse("inf") == "is no number"
     assert NumberColumn.refuse("NA") == "no target"
     assert NumberColumn.refuse("7") is None
+
+
+def test_a_target_of_too_few_digits_is_refused() -> None:
+    moments = [str(1_700_000_000 + row) for row in range(100)]
+    with pytest.raises(DataError, match=r"subtract 1700000049\.5 from every at"):
+        NumberColumn.fit("at", moments, {}, "target")
+    assert NumberColumn.fit("at", moments, {}).centre == pytest.approx(1_700_000_049.5)
+    assert NumberColumn.refuse("1e31") == "is larger than a model can answer"

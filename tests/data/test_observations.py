@@ -79,6 +79,25 @@ def test_a_correction_is_one_more_observation(tmp_path: Path) -> None:
     assert kept.counts["superseded"].rows == 0
 
 
+def test_a_corrected_golden_row_does_not_train(tmp_path: Path) -> None:
+    """People predict on the very table they learned from, and correct the answers."""
+    text = "a,b,y\n1,x,5\n2,yes,6\n3,z,7\n4,,8\n"
+    options = {"inputs": ("a", "b"), "target": "y", "kinds": KINDS}
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    _, before = freeze(tmp_path / "before", text, **options)
+    write_rows(before, np.array([1, 3]), tmp_path / "golden.arrow")
+    feedback = [
+        FeedbackRow({"a": a, "b": b}, "9", "1")
+        for a, b in (("2.0", "True"), ("4", ""), ("2.0", "no"))
+    ]
+    _, after = freeze(tmp_path / "after", text, feedback=feedback, **options)
+    kept = clean(after, CleanSpec(), golden=GoldenRows.open(tmp_path / "golden.arrow"))
+    assert kept.rows.tolist() == [0, 2, 6]
+    assert kept.counts["golden"].rows == 2
+    assert kept.counts["golden_repeats"].rows == 2
+
+
 def test_texts_are_still_dropped_by_default(tmp_path: Path) -> None:
     _, snapshot = freeze(tmp_path, "text,label\na,x\na,x\nb,y\n")
     assert clean(snapshot, CleanSpec()).rows.tolist() == [0, 2]

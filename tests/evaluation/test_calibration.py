@@ -96,3 +96,16 @@ def test_messages(call, code, texts):
     assert caught.value.code == code
     for text in texts:
         assert text in str(caught.value)
+
+
+def test_rows_without_a_mistake_do_not_sharpen():
+    """A few rows that are all right say that the model is good, and not how sure it may be."""
+    from volano.evaluation import evaluator
+
+    judge = evaluator("classification")
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]] * 10)
+    labels = np.array([0, 1] * 10)
+    assert judge.calibrate(logits, labels) == {"temperature": 1.0}
+    labels[:5] = 1 - labels[:5]
+    softened = judge.calibrate(logits, labels)["temperature"]
+    assert softened == pytest.approx(fit_temperature(logits, labels))

@@ -269,6 +269,7 @@ class FittedAudio:
                     wave, cut = read_audio(data, self.rate, self.max_samples)
                 else:
                     missing += 1
+                    notes[row] = f"{self.name}: there is no recording"
             except ValueError as error:
                 notes[row] = f"{self.name}: {error}"
                 lost.add(row)

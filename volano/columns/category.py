@@ -123,7 +123,8 @@ class FittedCategory:
             int(row): f"{self.name}: {shorten(stripped[row])} has no code of its own"
             for row in unseen[:1000]
         }
-        return Encoded({"codes": array}, {"unseen": len(unseen)}, notes)
+        counts = {"missing": sum(not value for value in stripped), "unseen": len(unseen)}
+        return Encoded({"codes": array}, counts, notes)
 
     def targets(self, values: Sequence[Any]) -> NDArray[np.int64]:
         """What a task learns: the code of each name, -1 for one that was not trained on."""

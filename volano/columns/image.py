@@ -249,6 +249,7 @@ class FittedImage:
         shape = (len(values), self.channels, self.height, self.width)
         pixels = np.empty(shape, np.uint8)
         notes: dict[int, str] = {}
+        lost: set[int] = set()
         missing = resized = 0
         for row, value in enumerate(values):
             try:
@@ -259,12 +260,14 @@ class FittedImage:
                 else:
                     pixels[row], other = BLANK, False
                     missing += 1
+                    notes[row] = f"{self.name}: there is no image"
                 resized += other
             except ValueError as error:
                 pixels[row] = BLANK
                 notes[row] = f"{self.name}: {error}"
-        counts = {"missing": missing, "unreadable": len(notes), "resized": resized}
-        return Encoded({"pixels": pixels}, counts, notes, frozenset(notes))
+                lost.add(row)
+        counts = {"missing": missing, "unreadable": len(lost), "resized": resized}
+        return Encoded({"pixels": pixels}, counts, notes, frozenset(lost))
 
     def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         pixels = encoded.arrays["pixels"]

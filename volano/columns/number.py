@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
 from volano.columns._missing import is_missing
-from volano.errors import BundleError, RequestError, shorten
+from volano.errors import BundleError, DataError, RequestError, shorten
 
 __all__ = [
     "LARGEST_SCALED",
@@ -37,6 +37,13 @@ QUANTILES = 129
 
 LARGEST_SCALED = 1e20
 """Where scaled values are cut: a value of 1e300 must not become infinite, nor a weight times it."""
+
+LARGEST_TARGET = 1e30
+"""Beyond it the squares of errors are no numbers any more."""
+
+FEWEST_DIGITS = 1e-5
+"""Least spread of a target as a share of its size: answers are float32 numbers of seven digits, and
+those that differ only in the last two would all be the same."""
 
 HEAVY_TAILS = 20.0
 """How many times the interquartile range the largest deviation may be before ``auto`` takes the
@@ -277,18 +284,21 @@ class NumberColumn:
         number = parse_number(value)
         if number is None:
             return "is no number"
+        if abs(number) > LARGEST_TARGET:
+            return "is larger than a model can answer"
         return "no target" if math.isnan(number) else None
 
     @staticmethod
     def fit(
         name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
     ) -> FittedNumber:
-        del use
         numbers, _ = parse_numbers(list(values))
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
             return FittedNumber(name, 0.0, 1.0, (), 0.0, 0.0, False)
         low, high = float(numbers.min()), float(numbers.max())
+        if use == "target" and low < high:
+            _check_digits(name, numbers)
         whole = bool((numbers == np.round(numbers)).all())
         scale = options.get("scale", "auto")
         if low == high and scale != "none":
@@ -322,6 +332,21 @@ def moments(numbers: NDArray[np.float64]) -> tuple[float, float]:
     size = 2.0 ** max(0, math.frexp(float(np.abs(numbers).max()))[1] - 400)
     part = numbers / size
     return float(part.mean()) * size, min(float(part.std()) * size, sys.float_info.max)
+
+
+def _check_digits(name: str, numbers: NDArray[np.float64]) -> None:
+    """Refuse a target whose values agree in nearly all the digits that an answer has."""
+    size, spread = float(np.abs(numbers).max()), float(numbers.std())
+    if spread < FEWEST_DIGITS * size:
+        raise DataError(
+            505,
+            f"the values differ by about {spread:.3g} and are about {size:.3g} large: answers have "
+            "seven digits, and the first five of them would always be the same",
+            where=name,
+            expected="a target that varies by more than a hundred-thousandth of its size",
+            fix=f"subtract {float(np.median(numbers)):.12g} from every {name}, and add it to the "
+            "answers",
+        )
 
 
 def _numbers_rows(numbers: NDArray[np.float64]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,11 +34,19 @@ def listing(folder: Path, extensions: frozenset[str]) -> Listing:
                 name = entry.name
                 if name[0] in "._":
                     continue
-                if entry.is_dir():
+                # A link to a folder may lead round in a circle.
+                if entry.is_dir(follow_symlinks=False):
                     todo.append((entry.path, f"{prefix}{name}/"))
                 elif os.path.splitext(name)[1].lower() in extensions:  # noqa: PTH122
-                    status = entry.stat()
-                    found.append((prefix + name, status.st_size, status.st_mtime_ns))
+                    try:
+                        status = entry.stat()
+                    except OSError:
+                        # A link to nowhere is a file that cannot be read: a broken row, later.
+                        found.append((prefix + name, 0, 0))
+                        continue
+                    # A pipe or a device would keep its reader waiting for ever.
+                    if stat.S_ISREG(status.st_mode):
+                        found.append((prefix + name, status.st_size, status.st_mtime_ns))
     found.sort()
     return found
 

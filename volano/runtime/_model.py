@@ -216,12 +216,15 @@ class Model:
                     raise
         return columns
 
-    def cells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def cells(self, row: Mapping[str, Any], lost: dict[str, str] | None = None) -> dict[str, Any]:
         """A row of a table as `predict` takes it; columns that are no inputs are left out.
 
         A cell that cannot be read counts as missing where its column knows missing values, as it
         does in training: a typo must not cost a whole table its answers.
 
+        Args:
+          row: Column name -> cell.
+          lost: Receives column -> reason for each cell that could not be read.
         Raises:
           RequestError: A cell cannot be read, and its column knows no missing values.
         """
@@ -230,8 +233,10 @@ class Model:
             cell = row.get(name)
             try:
                 found[name] = column.check("" if cell is None else cell)
-            except RequestError:
+            except RequestError as error:
                 found[name] = column.check(None)
+                if lost is not None:
+                    lost[name] = error.what
         return found
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> EncodedRows:

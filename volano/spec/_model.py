@@ -190,7 +190,7 @@ class TrainSpec(_Section):
         description="changes to each row that leave its target as it is, a list; auto goes by the "
         "columns",
     )
-    seed: int = Field(0, ge=0, description="makes the run repeat bit for bit")
+    seed: int = Field(0, ge=0, lt=2**31, description="makes the run repeat bit for bit")
 
 
 class SearchSpec(_Section):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from volano.columns import column_kind
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, embedded, read_rows, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
@@ -26,6 +27,9 @@ FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv"}
 
 BATCH_ROWS = 512
 
+FIRST_ROWS = 5
+"""Rows with a loss that are named one by one."""
+
 Predict = Callable[[Sequence[Mapping[str, Any]]], list[Prediction]]
 
 
@@ -37,15 +41,25 @@ class AnswerSummary:
       rows: Rows written: as many as there are in the input.
       answered: Rows with an answer; broken rows have none.
       broken: Rows that could not be parsed.
-      noted: Rows in which something was lost, such as text that was cut.
+      unread: Rows without an answer, since the photo or recording to judge by cannot be read.
+      noted: Rows in which something was lost, such as text that was cut, or a cell that counts as
+        missing because it cannot be read.
+      first: The first rows of either kind, with the reason.
       notes: What was noticed about the file.
     """
 
     rows: int = 0
     answered: int = 0
     broken: int = 0
+    unread: int = 0
     noted: int = 0
+    first: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def note(self, number: int, reason: str) -> None:
+        """Remember a row, if it is among the first."""
+        if len(self.first) < FIRST_ROWS:
+            self.first.append(f"row {number}: {reason}")
 
 
 def answer_table(
@@ -132,17 +146,38 @@ def _answer_batch(
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
     kinds = {name: column.kind for name, column in model.inputs.items()}
-    wanted = [model.cells(embedded(row.values, kinds, bases[row.file])) for row in whole]
-    answers = iter(predict(wanted) if wanted else [])
+    lost: list[dict[str, str]] = [{} for _ in whole]
+    wanted = [
+        model.cells(embedded(row.values, kinds, bases[row.file]), reasons)
+        for row, reasons in zip(whole, lost, strict=True)
+    ]
+    # Without the photo itself there is nothing to judge by, and an answer would be made up.
+    content = {name for name, kind in kinds.items() if column_kind(kind).content}
+    readable = [content.isdisjoint(reasons) for reasons in lost]
+    kept = [cells for cells, fine in zip(wanted, readable, strict=True) if fine]
+    answers = iter(predict(kept) if kept else [])
+    reasons_of = iter(zip(lost, readable, strict=True))
     for row in batch:
         summary.rows += 1
         if isinstance(row, BrokenRow):
             summary.broken += 1
             write(dict.fromkeys([*columns, *added], ""))
             continue
+        reasons, fine = next(reasons_of)
+        if not fine:
+            summary.unread += 1
+            summary.note(row.number, "; ".join(reasons.values()))
+            write({name: row.values.get(name) for name in columns} | dict.fromkeys(added, ""))
+            continue
         answer = next(answers)
         summary.answered += 1
-        summary.noted += bool(answer.notes)
+        notes = [f"{reason}: it counts as missing" for reason in reasons.values()]
+        notes += answer.notes
+        if not any(map(str.strip, (row.values.get(name) or "" for name in model.inputs))):
+            notes = ["it is empty"]
+        if notes:
+            summary.noted += 1
+            summary.note(row.number, "; ".join(notes))
         values: dict[str, Any] = {name: row.values.get(name) for name in columns}
         values |= {name: getattr(answer, key) for name, key in added.items()}
         write(values)

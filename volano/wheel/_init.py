@@ -269,7 +269,7 @@ def _inputs(
     for name, column in values.items():
         if name == target:
             continue
-        if is_reserved(name):
+        if is_reserved(name) or name in (f"{target}_low", f"{target}_high"):
             reasons.append(f"{_short(name)}: left out: answers use this name themselves")
             continue
         scored = {kind: column_kind(kind).infer(column) for kind in able}

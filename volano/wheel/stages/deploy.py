@@ -144,7 +144,8 @@ class DeployStage:
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
         if "fewest_rows" in context.ingredients:
-            return {**unspent, **_too_few(golden.num_rows, context.ingredients["fewest_rows"])}
+            units = independent_rows(evaluator(model.task.kind), golden.num_rows, model.target)
+            return {**unspent, **_too_few(len(units), context.ingredients["fewest_rows"])}
         if number is None:
             return {
                 **unspent,
