@@ -254,7 +254,7 @@ def test_trials_repeat_and_go_on_where_they_were_stopped(tmp_path: Path, monkeyp
         ]
 
     whole = run("a", 5)
-    assert [item["state"] for item in whole] == ["complete"] * len(whole)
+    assert {item["state"] for item in whole} <= {"complete", "pruned"}
     assert len({str(item["settings"]) for item in whole}) == len(whole)
     first = run("b", 2, tmp_path / "kept")
     assert whole[: len(first)] == first
@@ -267,8 +267,9 @@ def test_trials_repeat_and_go_on_where_they_were_stopped(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(boosted.BoostedLearner, "fit", staticmethod(counting))
     assert run("c", 5, tmp_path / "kept") == whole
-    # Three more settings, each in five folds twice and once with all rows.
-    assert len(tried) == 3 * 11
+    # Three more settings, each in five folds twice and once with all rows unless it was stopped.
+    stopped = sum(item["state"] == "pruned" for item in whole[-3:])
+    assert 3 * 11 - 9 * stopped <= len(tried) <= 3 * 11 - 6 * stopped
 
 
 def test_without_time_there_is_still_a_model(tmp_path: Path) -> None:

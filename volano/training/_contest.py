@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ PATIENT_TRIALS = 1000
 NETWORK_EVERY = 4
 """Of so many trials one is a network's, where there are both: it takes longer, and is better more
 seldom."""
+
+WRITTEN_EVERY_S = 2.0
+"""How often it is written down how much of a budget is used up."""
 
 NETWORK_ROWS = 200_000
 """Training rows above which a budget does not try a network beside the trees."""
@@ -64,6 +68,8 @@ def compete(
       TrainError: The only model cannot be trained (TRAIN-002), or none can (003).
     """
     contest = Contest()
+    if budget_s is not None:
+        job = _within(job, budget_s)
     table = all(map(is_table, job.prepared.inputs.values())) and job.task in TASKS
     searching = trials > 0 or budget_s is not None
     others = _Others(job, contest, names)
@@ -77,10 +83,7 @@ def compete(
     targets = np.asarray(joined(splits).target)
     judge = Judge(targets, job.spec, classes=job.task == "classification")
     held = Trials(job.scratch / "trials", job, judge, crossed=crossed)
-    deadline = math.inf
-    if budget_s is not None:
-        deadline = time.monotonic() + budget_s - held.seconds()
-    held.limit(deadline)
+    deadline = job.deadline
     for name in names:
         kind = learner(name)
         refusal = kind.suits(job)
@@ -90,7 +93,7 @@ def compete(
             others.refuse(name, refusal, 0.0)
             continue
         for settings in _table_learner(kind).defaults(job):
-            if time.monotonic() > deadline and held.best():
+            if job.clock() > deadline and held.best():
                 break
             held.run(name, _table_learner(kind), settings)
     if searching:
@@ -113,6 +116,29 @@ def compete(
     return others.finished()
 
 
+def _within(job: Job, budget_s: float) -> Job:
+    """A job that ends when the budget is used up, by an interrupted run before it as well."""
+    kept = job.scratch / "spent.json"
+    try:
+        before = float(json.loads(kept.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
+        before = 0.0
+    started = job.clock()
+    last = started
+
+    def step(label: str, done: float, total: float) -> None:
+        nonlocal last
+        now = job.clock()
+        if now - last >= WRITTEN_EVERY_S:
+            last = now
+            partial = kept.with_suffix(".part")
+            partial.write_text(json.dumps(before + now - started), encoding="utf-8")
+            partial.replace(kept)
+        job.step(label, done, total)
+
+    return replace(job, step=step, deadline=started + budget_s - before)
+
+
 def _table_learner(kind: type[Learner]) -> type[TableLearner]:
     return kind  # type: ignore[return-value]
 
@@ -124,18 +150,22 @@ def _too_long(job: Job, deadline: float) -> str | None:
 
 
 def _search(job: Job, held: Trials, names: Sequence[str], trials: int, deadline: float) -> None:
+    """Try settings by turns, of each model that has any, until trials or time are used up."""
     able = [name for name in names if held.best(name) and _table_learner(learner(name)).space(job)]
     networks = [name for name in able if name == "network"]
     rest = [name for name in able if name != "network"] or networks
     if not rest:
         return
     for number in range(trials):
-        # Not begun where an average trial would not end in time.
-        average = held.seconds() / max(1, len(held.done))
-        if time.monotonic() + 0.5 * average > deadline:
-            break
         turn = networks and number % NETWORK_EVERY == NETWORK_EVERY - 1
         name = networks[0] if turn else rest[number % len(rest)]
+        # Not begun where one would as a rule not get halfway in time; another model may be faster.
+        left = deadline - job.clock()
+        if 0.5 * held.expected_s(name) > left:
+            able = [other for other in rest if 0.5 * held.expected_s(other) <= left]
+            if not able or left < 0:
+                break
+            name = able[0]
         job.step("trying settings", number, trials)
         held.search(name, _table_learner(learner(name)))
 

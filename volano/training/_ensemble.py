@@ -48,8 +48,13 @@ class Judge:
     def __init__(self, targets: NDArray[Any], spec: TrainSpec, *, classes: bool) -> None:
         self.classes = classes
         self.known = np.flatnonzero(targets >= 0 if classes else ~np.isnan(targets))
+        self._all = targets
         self._targets = targets[self.known]
         self._spec = spec
+
+    def part(self, rows: Ints, outputs: NDArray[Any]) -> float:
+        """Mean loss on some rows, of the outputs for these, shape (len(rows), num_outputs)."""
+        return Judge(self._all[rows], self._spec, classes=self.classes).loss(outputs)
 
     def temperature(self, outputs: NDArray[Any]) -> float:
         """What outputs are divided by to be as sure as they should; 1 for numbers."""
@@ -93,6 +98,13 @@ class Judge:
         if not len(self.known):
             return float("inf")
         return float(self.losses(self.values(outputs, self.temperature(outputs))).mean())
+
+    def spread(self, outputs: NDArray[Any]) -> float:
+        """Standard error of `loss`: how far the mean over other such rows would stray from it."""
+        if len(self.known) < 2:
+            return float("inf")
+        losses = self.losses(self.values(outputs, self.temperature(outputs)))
+        return float(losses.std(ddof=1) / len(losses) ** 0.5)
 
     def _log_loss(self, shares: Floats, rows: Ints | slice = slice(None)) -> Floats:
         right = shares[np.arange(len(shares)), self._targets[rows]]

@@ -10,7 +10,7 @@ Stone, `Cross-Validatory Choice and Assessment of Statistical Predictions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,12 +82,22 @@ def fold_of(split: EncodedSplit, seed: int) -> Ints:
     return folds[unit.ravel()]
 
 
-def cross_fit(kind: type[Learner], job: Job) -> Fit:
+def cross_fit(
+    kind: type[Learner],
+    job: Job,
+    seen: Callable[[int, Ints, NDArray[np.float32]], None] = lambda fold, rows, outputs: None,
+) -> Fit:
     """A model of all rows, with what is to be expected of it on each of them.
 
     What validation rows choose (a penalty, a number of rounds) is chosen in each fold; the median
     is then used in all of them, and for the model of all rows, so that no row is judged by a model
     that was tuned on it alone.
+
+    Args:
+      kind: Fits it.
+      job: Its rows to learn from and to steer by are joined.
+      seen: Told after each fold of its number, its rows and what is answered to them, float32,
+        shape (rows of the fold, num_outputs); may raise `Pruned`.
     """
     train, validation = job.train, job.validation
     whole = joined([train, validation])
@@ -100,8 +110,15 @@ def cross_fit(kind: type[Learner], job: Job) -> Fit:
         found = []
         for place, (mine, held) in enumerate(parts):
             rows = (taken(whole, mine), taken(whole, held))
-            quiet = replace(job, rows=rows, settings=settings, step=lambda *told: None)
+            quiet = replace(
+                job,
+                rows=rows,
+                settings=settings,
+                step=lambda *told: None,
+                watch=lambda *told: None,
+            )
             found.append(kind.fit(quiet))
+            seen(place, held, found[-1].outputs)
             job.step("cross-fitting", place + 1, NUM_FOLDS)
         return found
 

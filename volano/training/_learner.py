@@ -66,7 +66,8 @@ class Job:
       rows: Rows to learn from and rows to steer by, where they are not the prepared ones.
       watch: Told how far the fit is (any rising measure that is the same for all settings) and the
         loss on validation rows there; may raise `Pruned`.
-      deadline: When to come to an end with what there is, by `time.monotonic`.
+      deadline: When to come to an end with what there is, by `clock`.
+      clock: Seconds that never go back.
     """
 
     prepared: Prepared
@@ -80,6 +81,7 @@ class Job:
     rows: tuple[EncodedSplit, EncodedSplit] | None = None
     watch: Callable[[int, float], None] = lambda place, loss: None
     deadline: float = math.inf
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def train(self) -> EncodedSplit:
@@ -94,7 +96,7 @@ class Job:
     @property
     def late(self) -> bool:
         """Whether time is over."""
-        return time.monotonic() > self.deadline
+        return self.clock() > self.deadline
 
     @property
     def num_outputs(self) -> int:

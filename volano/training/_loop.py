@@ -148,6 +148,8 @@ def fit(
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
+    watch: Callable[[int, float], None] = lambda epoch, loss: None,
+    late: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Fit a network in place, and leave it with the best weights, in float32.
 
@@ -164,6 +166,9 @@ def fit(
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
+      watch: Told after each epoch of its number, from 1, and the loss on validation rows; may raise
+        `Pruned`.
+      late: Whether to come to an end with what there is.
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
@@ -183,7 +188,7 @@ def fit(
     change = augmentation(network, inputs, plan)
     convolves = any(getattr(part, "recipe", "") == "convolution" for part in network.encoders)
     feeds = (train_feed, validation_feed)
-    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say)
+    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say, watch, late)
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
             run.go()
@@ -290,8 +295,11 @@ class _Run:
         scratch: Path,
         step: Step,
         say: Callable[[str], None],
+        watch: Callable[[int, float], None],
+        late: Callable[[], bool],
     ) -> None:
         self._network = network
+        self._watch, self._late = watch, late
         self._train, self._validation = feeds
         self._change = change
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
@@ -345,9 +353,15 @@ class _Run:
                 rows_done += len(rows)
                 step += 1
                 self._report("training", step, num_steps)
+                if self._late():
+                    break
                 if time.monotonic() - self._last_saved > CHECKPOINT_EVERY_S:
                     self._save(step, losses)
+            if self._late() and self._best is not None:
+                break  # half an epoch more, at a rate that has not fallen, is seldom better
             self._end_epoch(epoch, step, losses)
+            if self._late():
+                break
             losses = []
             self._save(step, losses)
         self._report("training", num_steps, num_steps)
@@ -438,6 +452,8 @@ class _Run:
         else:
             self._stale += 1
         self.result.curves.append(entry)
+        if "validation_loss" in found:
+            self._watch(epoch + 1, found["validation_loss"])
 
     def _validate(self) -> tuple[tuple[float, float], dict[str, float]]:
         """What the present weights are worth, the larger the better, and the same by name; empty

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volano.errors import AssetError, VolanoError
 from volano.models import load_model, save_model
@@ -32,6 +32,16 @@ KEPT = 10
 WARM_TRIALS = 4
 """Finished trials before one is stopped early."""
 
+GRID = 250
+"""Trials are compared at multiples of this place: each looks at its loss at places of its own, and
+the median of the others is taken over those that looked at the very same one."""
+
+WARM_PLACE = 500
+"""No trial is stopped before."""
+
+FOLD = 400
+"""What a fold of a cross-fitted trial counts as: the first alone stops none."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -42,6 +52,7 @@ class Trial:
       model: The learner's name.
       settings: What was tried.
       loss: On validation rows, the mean; None where it was not finished.
+      spread: Standard error of that mean.
       state: ``complete``, ``pruned`` or ``failed``.
       seconds: What it took.
       curve: How far -> loss there.
@@ -56,6 +67,7 @@ class Trial:
     seconds: float
     curve: Mapping[str, float]
     error: str | None = None
+    spread: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """What a record shows."""
@@ -64,6 +76,7 @@ class Trial:
             "model": self.model,
             "settings": dict(self.settings),
             "loss": self.loss,
+            "spread": self.spread,
             "state": self.state,
             "seconds": round(self.seconds, 3),
         }
@@ -87,13 +100,14 @@ class Trials:
         self._known = self._read()
         self._fits: dict[int, Fit] = {}
 
-    def limit(self, deadline: float) -> None:
-        """Let every trial come to an end by a time of `time.monotonic`."""
-        self._job = replace(self._job, deadline=deadline)
-
-    def seconds(self) -> float:
-        """What all trials until now took, those of an earlier process among them."""
-        return sum(trial.seconds for trial in self._known.values())
+    def expected_s(self, model: str) -> float:
+        """What another trial of a model takes: the mean of those that were finished."""
+        found = [
+            trial.seconds
+            for trial in self.done
+            if trial.model == model and trial.state == "complete"
+        ]
+        return sum(found) / max(1, len(found))
 
     def best(self, model: str | None = None) -> list[Trial]:
         """Trials whose models are kept, the lowest loss first."""
@@ -125,7 +139,9 @@ class Trials:
             sampler=optuna.samplers.TPESampler(
                 seed=self._job.spec.seed * 100_003 + number, n_startup_trials=WARM_TRIALS
             ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=WARM_TRIALS, n_warmup_steps=500),
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=WARM_TRIALS, n_warmup_steps=WARM_PLACE
+            ),
         )
         for trial in self.done:
             if trial.model == model and trial.state != "failed":
@@ -160,21 +176,34 @@ class Trials:
         curve: dict[str, float] = {}
 
         def watch(place: int, loss: float) -> None:
+            place = place // GRID * GRID
+            if str(place) in curve:
+                return
             curve[str(place)] = loss
-            if asked is not None and not self._crossed:
+            if asked is not None:
                 asked.report(loss, place)
                 if asked.should_prune():
                     raise Pruned
+
+        losses: dict[int, float] = {}
+
+        def seen(fold: int, rows: NDArray[np.int64], outputs: NDArray[np.float32]) -> None:
+            losses.setdefault(fold, self._judge.part(rows, outputs))
+            watch(FOLD * (fold + 1), float(np.mean(list(losses.values()))))
+            # Half of the folds are worth nothing, as long as there is a whole model.
+            if self._job.late and self.best():
+                raise Pruned
 
         def step(label: str, done: float, total: float) -> None:
             # Each trial by its number: a new one begins at nothing again.
             self._job.step(f"trial {number}, {model}: {label}", done, total)
 
         job = replace(self._job, settings=settings, watch=watch, scratch=scratch, step=step)
-        started = time.perf_counter()
-        state, loss, error = "complete", None, None
+        started = job.clock()
+        state, error = "complete", None
+        loss = spread = None
         try:
-            fit = cross_fit(kind, job) if self._crossed else kind.fit(job)
+            fit = cross_fit(kind, job, seen) if self._crossed else kind.fit(job)
         except Pruned:
             state = "pruned"
         except VolanoError as failure:
@@ -182,10 +211,19 @@ class Trials:
         else:
             known = [fit.outputs] if fit.held_out is None else [fit.held_out, fit.outputs]
             loss = self._judge.loss(np.concatenate(known))
+            spread = self._judge.spread(np.concatenate(known))
             self._write(folder, fit)
         shutil.rmtree(scratch, ignore_errors=True)
         trial = Trial(
-            number, model, dict(settings), loss, state, time.perf_counter() - started, curve, error
+            number=number,
+            model=model,
+            settings=dict(settings),
+            loss=loss,
+            state=state,
+            seconds=job.clock() - started,
+            curve=curve,
+            error=error,
+            spread=spread,
         )
         text = json.dumps({**trial.as_dict(), "curve": curve})
         partial = folder / ".trial.json.part"

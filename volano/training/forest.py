@@ -23,6 +23,9 @@ MAX_NODES = 400_000
 MAX_ROWS = 200_000
 """Rows that a forest is grown from at the most, taken at even distances."""
 
+TREES_AT_A_TIME = 20
+"""So many are grown between two looks at the time."""
+
 
 class ForestLearner:
     """The mean of many trees: hard to get wrong where rows are few or noisy."""
@@ -69,18 +72,22 @@ class ForestLearner:
             ("ExtraTrees" if extra else "RandomForest")
             + ("Regressor" if regression else "Classifier"),
         )
-        job.step("growing a forest", 0, 1)
         grown = kind(
-            num_trees,
+            TREES_AT_A_TIME,
+            warm_start=True,  # the same trees as all at once: each has a seed of its own
             max_features=0.5 if regression else "sqrt",
             max_leaf_nodes=max(2, MAX_NODES // (2 * num_trees)) if len(target) > 1000 else None,
             random_state=job.spec.seed,
             n_jobs=-1 if len(target) > 2000 else 1,
         )
-        grown.fit(matrix, target, sample_weight=None if weights is None else weights[::every])
+        weights = None if weights is None else weights[::every]
+        for grown.n_estimators in range(TREES_AT_A_TIME, num_trees + 1, TREES_AT_A_TIME):
+            grown.fit(matrix, target, sample_weight=weights)
+            job.step("growing a forest", grown.n_estimators, num_trees)
+            if job.late:
+                break
         model = forest_arrays(grown, features, ranks, job.num_outputs, shares=not regression)
-        job.step("growing a forest", 1, 1)
-        summary = {"trees": num_trees, "kind": kind.__name__, "nodes": model.num_weights()}
+        summary = {"trees": grown.n_estimators, "kind": kind.__name__, "nodes": model.num_weights()}
         return Fit(model, model.outputs(job.validation), summary)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from volano.training._learner import Fit, Job, Pruned
+from volano.training._learner import Fit, Job
 
 if TYPE_CHECKING:
     from volano.training._plan import TrainPlan
@@ -77,10 +77,8 @@ class NetworkLearner:
         if not chosen:
             plan = _with_settings(plan, settings, job)
 
-        def step(label: str, done: float, total: float) -> None:
-            job.step(label, done, total)
-            if job.late:
-                raise Pruned
+        def watch(epoch: int, loss: float) -> None:
+            job.watch(round(1000 * epoch / plan.epochs), loss)
 
         result = fit(
             network,
@@ -90,8 +88,10 @@ class NetworkLearner:
             plan,
             task=job.task,
             scratch=job.scratch,
-            step=step,
+            step=job.step,
             say=job.say,
+            watch=watch,
+            late=lambda: job.late,
         )
         summary = {
             "head_start": result.head_start,
