@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
+from volano.columns import column_kind
 from volano.columns.number import (
     FittedNumber,
     NumberColumn,
@@ -222,3 +223,16 @@ def test_a_target_of_too_few_digits_is_refused() -> None:
         NumberColumn.fit("at", moments, {}, "target")
     assert NumberColumn.fit("at", moments, {}).centre == pytest.approx(1_700_000_049.5)
     assert NumberColumn.refuse("1e31") == "is larger than a model can answer"
+
+
+def test_two_numbers_with_a_point_are_numbers_and_without_one_yes_and_no() -> None:
+    pointed, whole = ["0.0"] * 90 + ["1.0"] * 10, ["0"] * 90 + ["1"] * 10
+    scores = [
+        {kind: column_kind(kind).infer(values).score for kind in ("boolean", "category", "number")}
+        for values in (pointed, whole, ["0.0"] * 100)
+    ]
+    assert [max(found, key=found.__getitem__) for found in scores] == [
+        "number",
+        "boolean",
+        "number",
+    ]

@@ -172,6 +172,48 @@ def test_all_models_are_shown_and_why_one_ships(tmp_path: Path) -> None:
     assert "models" not in page.ids
 
 
+def test_every_trial_and_every_member_of_an_ensemble_is_shown(tmp_path: Path) -> None:
+    turn = houses()
+    losses = (12100.0, None, 10000.0, 10404.0)
+    turn["training"]["trials"] = [
+        {
+            "number": place,
+            "model": "boosted",
+            "settings": {"learning_rate": 0.0312345, "num_leaves": 10 + place},
+            "loss": loss,
+            "spread": 400.0 if loss else None,
+            "state": "complete" if loss else "pruned",
+            "seconds": 2.5,
+        }
+        for place, loss in enumerate(losses)
+    ]
+    turn["training"]["models"].append(
+        {
+            "name": "ensemble",
+            "family": "ensemble",
+            "num_weights": 1,
+            "loss": 9700.0,
+            "seconds": 1.0,
+            "members": [["linear-0", 0.25], [f"boosted-2{SCRIPT}", 0.75]],
+        }
+    )
+    _, page = drawn(tmp_path, turn, answers(tmp_path / "a"))
+    part = page.text.partition("What was tried")[2].partition("What was tried")[2]
+    part = part.partition("How it learned")[0]
+    assert "4 trials, 1 trial stopped early" in part
+    assert "learning rate 0.0312, num leaves 12" in part
+    # RMSE 100, and how far it strays where the mean square strays by 400.
+    assert "100 ± 2" in part
+    assert part.count("stopped early") == 2
+    assert "the best" in part
+    found = page.text.partition("What the ensemble is made of")[2]
+    assert found.index("boosted-2") < found.index("linear-0")
+    assert "0.750" in found
+    del turn["training"]["trials"][1:]
+    _, page = drawn(tmp_path, turn, answers(tmp_path / "a"))
+    assert "trials" not in page.ids
+
+
 def test_what_trees_and_linear_models_learned(tmp_path: Path) -> None:
     turn = houses()
     _, page = drawn(tmp_path, turn, answers(tmp_path / "a"))

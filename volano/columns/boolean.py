@@ -127,6 +127,10 @@ class BooleanColumn:
         found = {parse_boolean(value) for value in set(present)}
         if None in found:
             return Inference(0.0, "values that are neither yes nor no")
+        if any("." in value for value in set(present)):
+            # A count or a measurement of which few rows were seen: the next one may be 2.0, which
+            # a number takes and a boolean would refuse.
+            return Inference(0.05, "0.0 and 1.0, written as measurements are")
         return Inference(1.0 if len(found) == 2 else 0.5, "yes or no")
 
     @staticmethod

@@ -275,7 +275,9 @@ class NumberColumn:
             return Inference(0.1, reason)
         if whole and _numbers_rows(numbers):
             return Inference(0.0, "a number for each row, one after the other")
-        few = distinct <= 20 if use == "target" else distinct <= 2
+        # 0.0 and 1.0 are written as measurements are: the next row may have 2.0.
+        pointed = any("." in value for value in present)
+        few = distinct <= 20 if use == "target" else distinct <= 2 and not pointed
         # Stars, grades and yes or no as 0 and 1 are names of classes when they are the target.
         return Inference(0.4 if whole and few else 0.95 * share, reason)
 

@@ -124,10 +124,21 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
                 f"  ships {candidate['name']}: {_size(candidate['size_bytes'])}, "
                 f"{_milliseconds(candidate['p50_ms'])} a row"
             )
+    lines += _tried(record)
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")
     if record["bundle"] is None:
         return [*lines, "  'volano clean' has removed its bundle"]
     return [*lines, *next_steps(record, champion=champion)]
+
+
+def _tried(record: Mapping[str, Any]) -> list[str]:
+    """How many settings were tried, where a search tried more than the models' own."""
+    found = record["training"].get("trials") or []
+    if len(found) <= len({item["model"] for item in found}):
+        return []
+    stopped = sum(item["state"] == "pruned" for item in found)
+    more = f", {stopped} of them stopped early" if stopped else ""
+    return [f"  {len(found)} settings were tried{more}"]
 
 
 def next_steps(record: Mapping[str, Any], *, champion: int | None) -> list[str]:

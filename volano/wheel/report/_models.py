@@ -7,7 +7,7 @@ from typing import Any
 
 from volano.wheel.report._evidence import Evidence, mapping, number, rows
 from volano.wheel.report._format import count, percent, seconds
-from volano.wheel.report._markup import Child, data_text, el
+from volano.wheel.report._markup import Child, Markup, data_text, el
 from volano.wheel.report._measures import Judged, measure, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, table
 
@@ -42,8 +42,31 @@ def models(evidence: Evidence) -> Section | None:
     body = [
         table(heads, lines, caption="Models", stack=True),
         el("p", _why(evidence, best, shipped), id="why"),
+        *(_members(item) for item in order if _member_weights(item)),
     ]
     return Section("models", "What was trained", lead, body)
+
+
+def _member_weights(item: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The members of an ensemble with their weights, the heaviest first; none of other models."""
+    members = item.get("members")
+    found = [
+        (str(pair[0]), weight)
+        for pair in (members if isinstance(members, list) else [])
+        if isinstance(pair, list) and len(pair) == 2 and (weight := number(pair[1])) is not None
+    ]
+    return sorted(found, key=lambda pair: -abs(pair[1]))
+
+
+def _members(item: Mapping[str, Any]) -> Markup:
+    """What an ensemble is made of."""
+    lines: list[Sequence[Cell | Child]] = [
+        [data_text(name, 60), Cell(f"{weight:.3f}", weight)]
+        for name, weight in _member_weights(item)
+    ]
+    heads = [Column("Member (model and trial)", "name"), Column("weight", "n")]
+    name = str(item.get("name", "ensemble"))
+    return table(heads, lines, caption=f"What the {name} is made of", named=True)
 
 
 def _rank(item: Mapping[str, Any], best: str) -> tuple[bool, bool, float]:

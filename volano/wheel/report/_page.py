@@ -19,6 +19,7 @@ from volano.wheel.report._quality import calibration, classes, confusion, metric
 from volano.wheel.report._rows import data
 from volano.wheel.report._style import SCRIPT, SCRIPT_HASH, STYLE
 from volano.wheel.report._tables import WORDS, Section
+from volano.wheel.report._trials import trials
 from volano.wheel.report._verdict import ships, verdict
 
 __all__ = ["write_report"]
@@ -26,7 +27,7 @@ __all__ = ["write_report"]
 _Section = Callable[[Evidence], Section | None]
 
 # In the order in which a person wants to know.
-_FIRST: tuple[_Section, ...] = (ships, metrics, data, models, training)
+_FIRST: tuple[_Section, ...] = (ships, metrics, data, models, trials, training)
 _LAST: tuple[_Section, ...] = (candidates, mistakes, history, making)
 SECTIONS: Mapping[str, tuple[_Section, ...]] = {
     "classification": (*_FIRST, confusion, classes, calibration, *_LAST),
