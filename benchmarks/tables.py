@@ -74,7 +74,9 @@ def turn(
 
 
 def answers(model: Any, head: Sequence[str], rows: Rows) -> list[Any]:
-    inputs = [dict(zip(head[:-1], row[:-1], strict=True)) for row in rows]
+    # A column of one value is left out by init.
+    known = [(place, name) for place, name in enumerate(head) if name in model.inputs]
+    inputs = [{name: row[place] for place, name in known} for row in rows]
     return list(model.predict(inputs))
 
 

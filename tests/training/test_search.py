@@ -98,7 +98,8 @@ def test_a_bad_trial_is_stopped_and_counted(
     for trial in pruned:
         before = [one.settings["offset"] for one in whole if one.number < trial.number]
         assert trial.settings["offset"] > np.median(before)
-        assert trial.loss is None and trial.spread is None
+        assert trial.loss is None
+        assert trial.spread is None
         assert trial.seconds < 10.0
     assert all(trial.seconds == pytest.approx(10.0) for trial in whole)
     assert all(trial.spread is not None for trial in whole)

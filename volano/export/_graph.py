@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class GraphWriter:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
+        self._functions: list[onnx.FunctionProto] = []
+        self._opsets = {"": OPSET, FUSED_DOMAIN: 1}
         self._count = 0
 
     def _name(self, stem: str) -> str:
@@ -86,6 +88,39 @@ class GraphWriter:
         """Convert to another element type."""
         return self.node("Cast", [value], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
+    def take_in(self, other: onnx.ModelProto, values: dict[str, str]) -> list[str]:
+        """Add the nodes of a finished graph under names of their own.
+
+        Args:
+          other: The graph.
+          values: Name of an input -> its value here; inputs that are not among them are declared,
+            and added.
+        Returns:
+          The values of its outputs.
+        """
+        graph = onnx.ModelProto()
+        graph.CopyFrom(other)
+        prefix = self._name("part")
+        names = {"": ""}
+        for info in graph.graph.input:
+            if info.name not in values:
+                self._inputs.append(info)
+                values[info.name] = info.name
+            names[info.name] = values[info.name]
+
+        def here(name: str) -> str:
+            return names.setdefault(name, f"{prefix}/{name}")
+
+        for weight in graph.graph.initializer:
+            weight.name = here(weight.name)
+            self._weights.append(weight)
+        _rename(graph.graph.node, here, prefix)
+        self._nodes.extend(graph.graph.node)
+        self._functions.extend(graph.functions)
+        for needed in graph.opset_import:
+            self._opsets[needed.domain] = max(self._opsets.get(needed.domain, 0), needed.version)
+        return [here(info.name) for info in graph.graph.output]
+
     def model(self, outputs: Mapping[str, tuple[str, Any, Sequence[str | int]]]) -> onnx.ModelProto:
         """The finished graph.
 
@@ -98,16 +133,30 @@ class GraphWriter:
             element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
             infos.append(helper.make_tensor_value_info(name, element, list(shape)))
         graph = helper.make_graph(self._nodes, "volano", self._inputs, infos, self._weights)
-        domains = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED_DOMAIN, 1)]
         if any(node.domain == TREE_DOMAIN for node in self._nodes):
-            domains.append(helper.make_opsetid(TREE_DOMAIN, TREE_OPSET))
+            self._opsets[TREE_DOMAIN] = TREE_OPSET
         model = helper.make_model(
             graph,
-            opset_imports=domains,
+            opset_imports=[helper.make_opsetid(*item) for item in self._opsets.items()],
+            functions=self._functions,
             producer_name="volano",
         )
         model.ir_version = IR_VERSION
         return model
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], here: Callable[[str], str], prefix: str) -> None:
+    """Give values new names, those inside of branches and loops as well."""
+    for node in nodes:
+        node.name = f"{prefix}/{node.name}"
+        for places in (node.input, node.output):
+            for place, name in enumerate(places):
+                places[place] = here(name)
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                for info in [*inner.input, *inner.output, *inner.initializer]:
+                    info.name = here(info.name)
+                _rename(inner.node, here, prefix)
 
 
 def model_from_bytes(content: bytes) -> onnx.ModelProto:

@@ -12,8 +12,14 @@ from volano.columns import FittedColumn
 from volano.export._bert import is_bert_shaped, write_bert_features
 from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
-from volano.export._table import is_plain_table, write_table_inputs, write_table_model
-from volano.models import table_features
+from volano.export._table import (
+    is_plain_table,
+    write_flat,
+    write_mixture,
+    write_table_inputs,
+    write_table_model,
+)
+from volano.models import FlatModel, table_features
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -36,12 +42,53 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         values = write_table_inputs(writer, table_features(inputs))
         outputs = write_table_model(writer, model, values)
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
+    if model.family in ("flat", "ensemble"):
+        writer = GraphWriter()
+        outputs = _written(writer, model, inputs, {})
+        return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
     if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
         return _bert_graph(model)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph
 
     return traced_graph(model, inputs)
+
+
+def _written(
+    writer: GraphWriter, model: Any, inputs: Mapping[str, FittedColumn], values: dict[str, str]
+) -> str:
+    """Add a model of rows that have more than numbers and names; returns its outputs.
+
+    Args:
+      writer: Gets the nodes.
+      model: The model.
+      inputs: The fitted input columns.
+      values: Inputs of the graph that were declared already; those of the model are added.
+    """
+    if model.family == "ensemble":
+        found = [_written(writer, member.model, inputs, values) for member in model.members]
+        return write_mixture(writer, model, found)
+    if model.family == "flat":
+        _declare(writer, model, values)
+        return write_flat(writer, model, values)
+    return writer.take_in(graph_of(model, inputs), values)[0]
+
+
+def _declare(writer: GraphWriter, model: FlatModel, values: dict[str, str]) -> None:
+    for feature in table_features(model.inputs):
+        column = feature.column
+        wanted: list[tuple[str, Any, list[str | int]]]
+        if column in model.words:
+            shape: list[str | int] = ["rows", f"tokens of {column}"]
+            wanted = [("ids", np.int64, shape), ("mask", np.int64, shape)]
+        elif feature.size:
+            wanted = [("values", np.float32, ["rows", feature.size])]
+        else:
+            wanted = [("codes", np.int64, ["rows"])]
+        for key, dtype, shape in wanted:
+            name = f"{column}.{key}"
+            if name not in values:
+                values[name] = writer.input(name, dtype, shape)
 
 
 def _is_bert(encoder: Any) -> bool:

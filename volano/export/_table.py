@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from volano.export._graph import TREE_DOMAIN, GraphWriter
-from volano.models import EnsembleModel, LinearModel, TableFeature, TreesModel
-from volano.models.ensemble import LEAST_SHARE
+from volano.models import (
+    EnsembleModel,
+    FlatModel,
+    LinearModel,
+    TableFeature,
+    TreesModel,
+    WordTable,
+    table_features,
+)
+from volano.models.ensemble import LEAST_LOG, LEAST_SHARE
 
 if TYPE_CHECKING:
     from volano.models import Network
 
-__all__ = ["is_plain_table", "write_table_inputs", "write_table_model"]
+__all__ = [
+    "is_plain_table",
+    "write_flat",
+    "write_mixture",
+    "write_table_inputs",
+    "write_table_model",
+]
 
 
 def is_plain_table(model: Any) -> bool:
@@ -22,6 +36,41 @@ def is_plain_table(model: Any) -> bool:
     if model.family == "ensemble":
         return all(is_plain_table(member.model) for member in model.members)
     return model.family in _WRITERS and not getattr(model, "columns", ())
+
+
+def write_flat(writer: GraphWriter, model: FlatModel, values: Mapping[str, str]) -> str:
+    """Add what makes numbers of texts, and the model over them.
+
+    Args:
+      writer: Gets the nodes.
+      model: The model.
+      values: Name of an input of the graph, such as ``"text.ids"`` -> its value.
+    """
+    columns = {}
+    for feature in table_features(model.inputs):
+        column = feature.column
+        if column in model.words:
+            ids, mask = values[f"{column}.ids"], values[f"{column}.mask"]
+            columns[column] = _write_words(writer, model.words[column], ids, mask)
+        else:
+            columns[column] = values[f"{column}.{'values' if feature.size else 'codes'}"]
+    return write_table_model(writer, model.model, columns)
+
+
+def _write_words(writer: GraphWriter, table: WordTable, ids: str, mask: str) -> str:
+    """See `WordTable`; (rows, size)."""
+    one = writer.weight(np.array([1], np.int64))
+    # What fills up a short row is no token.
+    places = writer.node("Gather", [writer.weight(table.places), ids], axis=0)
+    places = writer.node("Mul", [places, mask])
+    zero = writer.weight(np.zeros((), np.int64))
+    known = writer.cast(writer.node("Greater", [places, zero]), np.float32)
+    number = writer.node("ReduceSum", [known, one], keepdims=1)
+    number = writer.node("Max", [number, writer.weight(np.ones((), np.float32))])
+    number = writer.node("Mul", [number, writer.weight(np.array(table.unit, np.float32))])
+    vectors = writer.node("Gather", [writer.weight(table.vectors), places], axis=0)
+    sums = writer.node("ReduceSum", [vectors, one], keepdims=0)
+    return writer.node("Div", [sums, number])
 
 
 def write_table_model(writer: GraphWriter, model: Any, values: dict[str, str]) -> str:
@@ -173,16 +222,29 @@ def _write_waves(writer: GraphWriter, filled: str, weights: dict[str, Any]) -> s
 
 
 def write_ensemble(writer: GraphWriter, model: EnsembleModel, values: dict[str, str]) -> str:
-    """Add the members, and the weighted mean of what they answer."""
+    """Add the members, and how they are mixed."""
+    found = [write_table_model(writer, member.model, values) for member in model.members]
+    return write_mixture(writer, model, found)
+
+
+def write_mixture(writer: GraphWriter, model: EnsembleModel, outputs: Sequence[str]) -> str:
+    """Mix what the members answer; see `EnsembleModel`."""
     total = None
-    for member in model.members:
-        found = write_table_model(writer, member.model, values)
+    for member, found in zip(model.members, outputs, strict=True):
         if model.classes:
             divisor = writer.weight(np.array(member.temperature, np.float32))
-            found = writer.node("Softmax", [writer.node("Div", [found, divisor])], axis=1)
+            found = writer.node("Div", [found, divisor])
+            if model.bias:
+                found = writer.node("LogSoftmax", [found], axis=1)
+                least = writer.weight(np.array(LEAST_LOG, np.float32))
+                found = writer.node("Max", [found, least])
+            else:
+                found = writer.node("Softmax", [found], axis=1)
         found = writer.node("Mul", [found, writer.weight(np.array(member.weight, np.float32))])
         total = found if total is None else writer.node("Add", [total, found])
     assert total is not None
+    if model.bias:
+        return writer.node("Add", [total, writer.weight(np.array(model.bias, np.float32))])
     if model.classes:
         least = writer.weight(np.array(LEAST_SHARE, np.float32))
         total = writer.node("Log", [writer.node("Max", [total, least])])

@@ -10,6 +10,7 @@ from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
 from volano.models._table import TableFeature, is_table, table_arrays, table_features
 from volano.models.ensemble import EnsembleModel, Member
+from volano.models.flat import FlatModel, WordTable, flat_inputs, flat_split
 from volano.models.forecast import LinearForecast, stacked_windows
 from volano.models.linear import LinearModel
 from volano.models.trees import TreesModel, tree_matrix
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EnsembleModel",
+    "FlatModel",
     "LinearForecast",
     "LinearModel",
     "Member",
@@ -28,11 +30,14 @@ __all__ = [
     "TableFeature",
     "TextEncoder",
     "TreesModel",
+    "WordTable",
     "build_network",
     "check_encoder",
     "choose_encoder",
     "encoder_identity",
     "fetch_encoder",
+    "flat_inputs",
+    "flat_split",
     "is_table",
     "load_model",
     "load_weights",

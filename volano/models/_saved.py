@@ -9,6 +9,7 @@ from typing import Any
 
 from volano.columns import FittedColumn
 from volano.models._table import table_features
+from volano.models.flat import FlatModel
 from volano.models.forecast import LinearForecast
 from volano.models.linear import LinearModel
 from volano.models.trees import TreesModel
@@ -37,6 +38,8 @@ def load_model(folder: Path, inputs: Mapping[str, FittedColumn]) -> Any:
         from volano.models.ensemble import EnsembleModel
 
         return EnsembleModel.load(folder, inputs, load_model)
+    if family == "flat":
+        return FlatModel.load(folder, inputs, load_model)
     if family == LinearForecast.family:
         return LinearForecast.load(folder)
     kinds: dict[str, Any] = {"linear": LinearModel, "trees": TreesModel}

@@ -1,4 +1,4 @@
-"""Ensembles: a weighted mean of what several models answer."""
+"""Ensembles: a weighted mean of what several models answer, or a linear model of it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ Floats = NDArray[np.float32]
 LEAST_SHARE = 1e-9
 """No share of a class is smaller, so that its logarithm is a number."""
 
+LEAST_LOG = -20.0
+"""Logarithms of shares are cut off here before they are weighed: one sure member is not all."""
+
 _FILE = "ensemble.json"
 
 
@@ -30,7 +33,7 @@ class Member:
     Attributes:
       name: Of its folder.
       model: The model.
-      weight: Its part of the mean; those of all members sum to 1.
+      weight: Its part of the mean, where those of all members sum to 1; stacked, any number.
       temperature: Divides its outputs before they become shares of classes; 1 for numbers.
     """
 
@@ -40,23 +43,36 @@ class Member:
     temperature: float
 
 
-def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: bool) -> Floats:
+def mixed(
+    outputs: Sequence[NDArray[Any]],
+    members: Sequence[Any],
+    *,
+    classes: bool,
+    bias: Sequence[float] = (),
+) -> Floats:
     """What an ensemble answers, from what its members answer; see `EnsembleModel`.
 
     Args:
       outputs: Of each member, shape (num_rows, num_outputs).
       members: Each with a ``weight`` and a ``temperature``.
       classes: Whether outputs are logits.
+      bias: Of a stacked ensemble; empty for a mean.
     """
     total = np.zeros(outputs[0].shape, np.float64)
     for found, member in zip(outputs, members, strict=True):
         values = np.asarray(found, np.float64)
         if classes:
             values = values / member.temperature
-            values = np.exp(values - values.max(axis=1, keepdims=True))
-            values /= values.sum(axis=1, keepdims=True)
+            values = values - values.max(axis=1, keepdims=True)
+            values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+            if bias:
+                values = np.maximum(values, LEAST_LOG)
+            else:
+                values = np.exp(values)
         total += member.weight * values
-    if classes:
+    if bias:
+        total += np.asarray(bias)
+    elif classes:
         total = np.log(np.maximum(total, LEAST_SHARE))
     return total.astype(np.float32)
 
@@ -65,18 +81,23 @@ def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: b
 class EnsembleModel:
     """outputs = sum of w y, or for classes log(sum of w softmax(z / T)), over the members.
 
+    Stacked: b + sum of w y, or for classes b + sum of w log softmax(z / T); the weights are those
+    of a linear or logistic regression.
+
     Attributes:
-      members: At least one; all are models of tables.
+      members: At least one.
       classes: Whether the outputs are logits.
+      bias: b of a stacked ensemble, one per output; empty for a mean.
     """
 
     family: ClassVar[str] = "ensemble"
     members: tuple[Member, ...]
     classes: bool
+    bias: tuple[float, ...] = ()
 
     def mixed(self, outputs: Sequence[NDArray[Any]]) -> Floats:
         """What it answers, from what each member answers."""
-        return mixed(outputs, self.members, classes=self.classes)
+        return mixed(outputs, self.members, classes=self.classes, bias=self.bias)
 
     def num_weights(self) -> int:
         """Numbers that were fitted."""
@@ -90,6 +111,7 @@ class EnsembleModel:
             save_model(member.model, folder / member.name)
         state = {
             "classes": self.classes,
+            "bias": list(self.bias),
             "members": [[m.name, m.weight, m.temperature] for m in self.members],
         }
         (folder / _FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -107,4 +129,4 @@ class EnsembleModel:
             Member(name, load(folder / name, inputs), weight, temperature)
             for name, weight, temperature in state["members"]
         ]
-        return cls(tuple(members), state["classes"])
+        return cls(tuple(members), state["classes"], tuple(state["bias"]))

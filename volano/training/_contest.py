@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import TrainError, VolanoError
-from volano.models import is_table
+from volano.models import EnsembleModel, Member, is_table
 from volano.training._ensemble import Judge, ensemble_of, select
+from volano.training._flat import flatten
 from volano.training._folds import joined
 from volano.training._learner import FEW_ROWS, Fit, Job, Learner, TableLearner, learner
 from volano.training._search import Trial, Trials
+from volano.training._stacking import stack
 
 __all__ = ["Contest", "compete"]
 
@@ -31,6 +33,9 @@ PATIENT_TRIALS = 1000
 NETWORK_EVERY = 4
 """Of so many trials one is a network's, where there are both: it takes longer, and is better more
 seldom."""
+
+MOST_STACKED = 6
+"""Members of a stacked ensemble at the most."""
 
 WRITTEN_EVERY_S = 2.0
 """How often it is written down how much of a budget is used up."""
@@ -70,36 +75,46 @@ def compete(
     contest = Contest()
     if budget_s is not None:
         job = _within(job, budget_s)
-    table = all(map(is_table, job.prepared.inputs.values())) and job.task in TASKS
     searching = trials > 0 or budget_s is not None
     others = _Others(job, contest, names)
-    if not table:
+    # A network takes every column as it is; on a table it is one of its models.
+    apart = not all(map(is_table, job.prepared.inputs.values()))
+    tabular = [name for name in names if not (apart and name == "network")]
+    flat = flatten(job) if job.task in TASKS and tabular else None
+    if flat is None:
         for name in names:
             others.train(name)
+        if trials:
+            job.say("    no model here has settings to search: `search` tries none")
         return others.finished()
+    whole = len(tabular) < len(names)
     crossed = job.train.num_rows <= FEW_ROWS and (len(names) > 1 or searching)
-    crossed = crossed and job.validation.num_rows > 0
-    splits = [job.train, job.validation] if crossed else [job.validation]
+    # A network that reads texts or looks at pictures takes too long to be fitted in each fold.
+    crossed = crossed and job.validation.num_rows > 0 and not whole
+    splits = [flat.job.train, flat.job.validation] if crossed else [flat.job.validation]
     targets = np.asarray(joined(splits).target)
     judge = Judge(targets, job.spec, classes=job.task == "classification")
-    held = Trials(job.scratch / "trials", job, judge, crossed=crossed)
+    held = Trials(job.scratch / "trials", flat.job, judge, crossed=crossed)
     deadline = job.deadline
-    for name in names:
+    for name in tabular:
         kind = learner(name)
-        refusal = kind.suits(job)
+        refusal = kind.suits(flat.job)
         if refusal is None and name == "network" and len(names) > 1:
             refusal = _too_long(job, deadline)
         if refusal is not None:
             others.refuse(name, refusal, 0.0)
             continue
-        for settings in _table_learner(kind).defaults(job):
+        for settings in _table_learner(kind).defaults(flat.job):
             if job.clock() > deadline and held.best():
                 break
             held.run(name, _table_learner(kind), settings)
+    if whole:
+        others.train("network")
     if searching:
-        _search(job, held, names, trials if budget_s is None else PATIENT_TRIALS, deadline)
+        most = trials if budget_s is None else PATIENT_TRIALS
+        _search(flat.job, held, tabular, most, deadline)
     contest.trials = held.done
-    for name in names:
+    for name in tabular:
         mine = [trial for trial in held.done if trial.model == name]
         best = held.best(name)
         seconds = sum(trial.seconds for trial in mine)
@@ -107,12 +122,17 @@ def compete(
             fit = held.fit_of(best[0])
             if len(mine) > 1:
                 fit.summary["tried"] = len(mine)
-            others.take(name, fit, seconds)
+            others.take(name, flat.whole(fit), seconds)
         elif mine:
             why = next((trial.error for trial in mine if trial.error), None)
             others.refuse(name, why or "no time was left for it", seconds)
-    if len(held.best()) > 1:
-        _mix(job, held, judge, others)
+    found = [
+        _Able(f"{trial.model}-{trial.number}", trial.model, flat.whole(held.fit_of(trial)))
+        for trial in held.best()
+    ]
+    if whole and "network" in contest.fits:
+        found.append(_Able("network", "network", contest.fits["network"]))
+    _mix(judge, targets, job, found, others)
     return others.finished()
 
 
@@ -170,31 +190,66 @@ def _search(job: Job, held: Trials, names: Sequence[str], trials: int, deadline:
         held.search(name, _table_learner(learner(name)))
 
 
-def _mix(job: Job, held: Trials, judge: Judge, others: _Others) -> None:
-    started = time.perf_counter()
-    best = held.best()
-    fits = [held.fit_of(trial) for trial in best]
-    found = select(judge, [_evidence(fit) for fit in fits], job.spec.seed)
-    if found is None:
+@dataclass(frozen=True)
+class _Able:
+    """A model that an ensemble may take in."""
+
+    name: str
+    model: str
+    fit: Fit
+
+
+def _mix(
+    judge: Judge, targets: NDArray[Any], job: Job, found: Sequence[_Able], others: _Others
+) -> None:
+    """The weighted mean and the stack of some models, where they are better than each alone."""
+    if len(found) < 2:
         return
-    weights, temperatures, expected = found
-    if judge.loss(expected) >= min(trial.loss for trial in best if trial.loss is not None):
-        return
-    names = [f"{trial.model}-{trial.number}" for trial in best]
-    model = ensemble_of(
-        names, [fit.model for fit in fits], weights, temperatures, classes=judge.classes
-    )
+    started = job.clock()
+    losses = [judge.loss(_evidence(able.fit)) for able in found]
+    chosen = select(judge, [_evidence(able.fit) for able in found], job.spec.seed)
+    few = []
+    if chosen is not None:
+        weights, temperatures, expected = chosen
+        few = [able for able, weight in zip(found, weights, strict=True) if weight > 0]
+        if judge.loss(expected) < min(losses):
+            model = ensemble_of(
+                [able.name for able in found],
+                [able.fit.model for able in found],
+                weights,
+                temperatures,
+                classes=judge.classes,
+            )
+            others.take("ensemble", _fit_of(model, few, expected), job.clock() - started)
+    started = job.clock()
+    # The best of each kind, and what the mean took in: each member costs time in every answer.
+    order = sorted(range(len(found)), key=losses.__getitem__)
+    for kind in dict.fromkeys(able.model for able in found):
+        best = next(found[place] for place in order if found[place].model == kind)
+        few += [best] if best not in few else []
+    few = few[:MOST_STACKED]
+    made = stack(judge, targets, [_evidence(able.fit) for able in few], job.spec)
+    if made is not None and judge.loss(made.expected) < min(losses):
+        members = [
+            Member(able.name, able.fit.model, float(weight), float(temperature))
+            for able, weight, temperature in zip(few, made.weights, made.temperatures, strict=True)
+        ]
+        model = EnsembleModel(tuple(members), judge.classes, tuple(map(float, made.bias)))
+        others.take("stacked", _fit_of(model, few, made.expected), job.clock() - started)
+
+
+def _fit_of(model: EnsembleModel, able: Sequence[_Able], expected: NDArray[np.float32]) -> Fit:
+    """An ensemble as a model of the turn, with what is to be expected of it."""
+    fits = [one.fit for one in able]
     answers = [fit.outputs if fit.answers is None else fit.answers for fit in fits]
-    taken = [output for output, weight in zip(answers, weights, strict=True) if weight > 0]
     num_train = len(expected) - len(fits[0].outputs)
-    fit = Fit(
+    return Fit(
         model,
         expected[num_train:],
         {"members": [[member.name, round(member.weight, 4)] for member in model.members]},
-        answers=model.mixed(taken),
+        answers=model.mixed(answers),
         held_out=expected[:num_train] if num_train else None,
     )
-    others.take("ensemble", fit, time.perf_counter() - started)
 
 
 def _evidence(fit: Fit) -> NDArray[np.float32]:
@@ -240,7 +295,8 @@ class _Others:
         row = {
             "name": name,
             "seconds": seconds,
-            "family": fit.model.family,
+            # What a table was made flat for is what a person wants to know.
+            "family": getattr(fit.model, "model", fit.model).family,
             "num_weights": fit.model.num_weights(),
         }
         self._contest.rows.append({**row, **fit.summary})

@@ -204,8 +204,12 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
     """
     if task_for_target(prepared.target.kind).kind == "forecasting":
         return ("linear",)
-    if not all(map(is_table, prepared.inputs.values())):
+    tabular = [name for name, column in prepared.inputs.items() if is_table(column)]
+    if not tabular:
         return ("network",)
+    if len(tabular) < len(prepared.inputs):
+        # Numbers beside a text or a picture: trees may know all that is to be known.
+        return ("linear", "boosted", "network")
     if long:
         return ("linear", "forest", "boosted", "network")
     if prepared.split("train").num_rows <= FEW_ROWS:
