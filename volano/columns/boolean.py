@@ -127,7 +127,7 @@ class BooleanColumn:
         found = {parse_boolean(value) for value in set(present)}
         if None in found:
             return Inference(0.0, "values that are neither yes nor no")
-        if any("." in value for value in set(present)):
+        if any("." in str(value) for value in set(present)):
             # A count or a measurement of which few rows were seen: the next one may be 2.0, which
             # a number takes and a boolean would refuse.
             return Inference(0.05, "0.0 and 1.0, written as measurements are")

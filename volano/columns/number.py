@@ -276,7 +276,7 @@ class NumberColumn:
         if whole and _numbers_rows(numbers):
             return Inference(0.0, "a number for each row, one after the other")
         # 0.0 and 1.0 are written as measurements are: the next row may have 2.0.
-        pointed = any("." in value for value in present)
+        pointed = any("." in str(value) for value in present)
         few = distinct <= 20 if use == "target" else distinct <= 2 and not pointed
         # Stars, grades and yes or no as 0 and 1 are names of classes when they are the target.
         return Inference(0.4 if whole and few else 0.95 * share, reason)

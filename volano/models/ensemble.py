@@ -65,10 +65,7 @@ def mixed(
             values = values / member.temperature
             values = values - values.max(axis=1, keepdims=True)
             values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
-            if bias:
-                values = np.maximum(values, LEAST_LOG)
-            else:
-                values = np.exp(values)
+            values = np.maximum(values, LEAST_LOG) if bias else np.exp(values)
         total += member.weight * values
     if bias:
         total += np.asarray(bias)

@@ -58,8 +58,9 @@ def flatten(job: Job) -> Flat | None:
     words = {}
     for name, encoded in job.train.columns.items():
         ids = encoded.arrays.get("ids")
-        if isinstance(ids, Ragged) and hasattr(inputs[name], "num_tokens"):
-            table = word_table(ids, inputs[name].num_tokens, job.spec.seed)
+        num_tokens = getattr(inputs[name], "num_tokens", 0)
+        if isinstance(ids, Ragged) and num_tokens:
+            table = word_table(ids, num_tokens, job.spec.seed)
             if table is not None:
                 words[name] = table
     columns = flat_inputs(inputs, words)
