@@ -73,3 +73,20 @@ def test_without_validation_rows_the_first_ships() -> None:
     chosen, rows = choose([Candidate("a", 9, none), Candidate("b", 1, none)], 0.005)
     assert chosen == 0
     assert "no validation rows" in rows[1]["refused"]
+
+
+def test_an_ensemble_has_to_be_worth_its_time() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.chisquare(1, 400)
+    noise = rng.normal(0, 0.2, 400)
+    better, single = -errors, -errors * (1.008 + noise - (noise * errors).mean() / errors.mean())
+    scale = errors.mean()
+    lost = float(better.mean() - single.mean()) / scale
+    assert 0.005 < lost < 0.01
+    for ensemble in (True, False):
+        candidates = [
+            Candidate("first", 900, better / scale, ensemble=ensemble),
+            Candidate("single", 100, single / scale),
+        ]
+        chosen, table = choose(candidates, 0.005)
+        assert chosen == (1 if ensemble else 0), table

@@ -322,3 +322,39 @@ def test_the_line_is_left_out_when_its_rows_are_gone(line: Path) -> None:
     text = (line / "again.html").read_text(encoding="utf-8")
     assert "with the fitted line" not in text
     assert "Predicted numbers against the right ones" in text
+
+
+def test_names_of_many_candidates_do_not_lie_on_each_other() -> None:
+    from volano.wheel.report._charts import Point, scatter
+
+    rng = np.random.default_rng(0)
+    points = [
+        Point(f"model {place}", "RMSE 1", 0.1 + x, 0.3 + 0.01 * y, "theirs")
+        for place, (x, y) in enumerate((rng.uniform(size=(7, 2)) * [0.2, 1]).tolist())
+    ]
+    points.append(Point("large", "ships", 9.0, 0.9, "ours"))
+    drawing = str(
+        scatter(points, x_name="MB", y_name="ms", write_x=lambda x: f"{x:g}", write_y=str)
+    )
+    found = re.findall(r"<text[^>]*>model [0-9]", drawing)
+    heights = [float(re.findall(r' y="([0-9.]+)"', text)[0]) for text in found]
+    assert len(heights) == 7
+    assert min(np.diff(sorted(heights))) >= 26
+    assert max(heights) <= 240
+    assert min(heights) >= 12
+
+
+def test_an_error_cannot_be_more_than_gone() -> None:
+    from volano.wheel.report._evidence import Interval
+    from volano.wheel.report._measures import JUDGED
+
+    # Half of the squared error is gone, give or take six tenths.
+    shown = JUDGED["squared_error"].shown(Interval(0.5, -0.1, 1.1), -1.0)
+    assert shown.value == pytest.approx(1 - 0.5**0.5)
+    assert shown.low == pytest.approx(1 - 1.1**0.5)
+    assert shown.value < shown.high < 1
+    assert shown.high == pytest.approx(1 - (0.5 * np.exp(-1.2)) ** 0.5)
+    usual = JUDGED["squared_error"].shown(Interval(0.2, 0.1, 0.3), -1.0)
+    assert usual.high == pytest.approx(1 - 0.7**0.5)
+    whole = JUDGED["absolute_error"].shown(Interval(1.0, 0.9, 1.1), -1.0)
+    assert whole.high <= 1

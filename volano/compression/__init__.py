@@ -6,7 +6,7 @@ Importing this brings no onnx: each pass brings what it needs when it is looked 
 from volano.compression._choose import Candidate, choose
 from volano.compression._contract import Calibration, Pass
 from volano.compression._kinds import compression_pass, pass_kinds
-from volano.compression._measure import bundle_size, measure_speed
+from volano.compression._measure import bundle_size, measure_encoding, measure_speed
 
 __all__ = [
     "Calibration",
@@ -15,6 +15,7 @@ __all__ = [
     "bundle_size",
     "choose",
     "compression_pass",
+    "measure_encoding",
     "measure_speed",
     "pass_kinds",
 ]

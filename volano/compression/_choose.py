@@ -16,6 +16,9 @@ __all__ = ["Candidate", "choose"]
 ALPHA = 0.05
 """Level at which a loss beyond the margin would have to be ruled out to call it shown."""
 
+ENSEMBLE_MARGINS = 2.0
+"""By how many margins an ensemble has to be better than a single model to be worth its time."""
+
 
 @dataclass
 class Candidate:
@@ -29,6 +32,7 @@ class Candidate:
       likelihoods: For a bundle of another model than the first: a finer score of each row, higher
         is better, by which it must not be shown to be worse either. Names may be as often right
         and still be far less sure.
+      ensemble: Whether several models answer for it, each of which takes its time.
     """
 
     name: str
@@ -36,20 +40,25 @@ class Candidate:
     scores: NDArray[np.float64] | None
     facts: dict[str, Any] = field(default_factory=dict)
     likelihoods: NDArray[np.float64] | None = None
+    ensemble: bool = False
 
 
-def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[dict[str, Any]]]:
+def choose(
+    candidates: Sequence[Candidate], margin: float, *, rows: str = "validation rows"
+) -> tuple[int, list[dict[str, Any]]]:
     """Choose among candidates; the first is the uncompressed reference, which always qualifies.
 
     Args:
       candidates: At least one; the first has scores.
-      margin: The most that the mean score may fall.
+      margin: The most that the mean score may fall; twice as much for a single model against an
+        ensemble.
+      rows: What the rows are called that they were scored on.
     Returns:
       The place of the chosen one, and for each candidate what was found, JSON-able.
     """
     reference = candidates[0].scores
     assert reference is not None
-    rows: list[dict[str, Any]] = []
+    found_rows: list[dict[str, Any]] = []
     chosen = 0
     for place, candidate in enumerate(candidates):
         row: dict[str, Any] = {"name": candidate.name, "size_bytes": candidate.size_bytes}
@@ -61,7 +70,10 @@ def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[di
         else:
             row |= {"score": _mean(candidate.scores)}
             if len(reference):
-                found = not_worse(candidate.scores, reference, margin=margin, alpha=ALPHA)
+                own = margin
+                if candidates[0].ensemble and not candidate.ensemble:
+                    own = min(0.5, ENSEMBLE_MARGINS * margin)
+                found = not_worse(candidate.scores, reference, margin=own, alpha=ALPHA)
                 row |= {
                     "passed": found.passed,
                     "shown": found.shown,
@@ -72,18 +84,18 @@ def choose(candidates: Sequence[Candidate], margin: float) -> tuple[int, list[di
                 if not found.passed:
                     row["refused"] = (
                         f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
-                        f"on {len(reference)} validation rows, margin {margin:.2%}"
+                        f"on {len(reference)} {rows}, margin {own:.2%}"
                     )
                 elif _less_likely(candidate, candidates[0]):
                     row |= {"passed": False, "refused": "another model, and shown to be worse"}
             else:
-                row |= {"passed": False, "refused": "there are no validation rows to compare on"}
-        rows.append(row)
+                row |= {"passed": False, "refused": f"there are no {rows} to compare on"}
+        found_rows.append(row)
         if row["passed"] and candidate.size_bytes < candidates[chosen].size_bytes:
             chosen = place
-    for place, row in enumerate(rows):
+    for place, row in enumerate(found_rows):
         row["chosen"] = place == chosen
-    return chosen, rows
+    return chosen, found_rows
 
 
 def _less_likely(candidate: Candidate, first: Candidate) -> bool:

@@ -286,14 +286,13 @@ def _list(
         found = np.flatnonzero(kinds[rows]) + rows.start
         # In small steps, since here every row becomes Python objects.
         for part in np.array_split(found, len(found) // 8192 + 1):
-            places = snapshot.rows.take("file", part), snapshot.rows.take("row", part)
-            names = [file["name"] for file in snapshot.summary.files]
             labels = snapshot.column(snapshot.target, part)
-            for row, file, number, label in zip(part.tolist(), *places, labels, strict=True):
+            origins = snapshot.origins(part)
+            for row, (file, number), label in zip(part.tolist(), origins, labels, strict=True):
                 finding = {
                     "kind": _KINDS[int(kinds[row])],
                     "action": "dropped" if dropped[row] else "kept",
-                    "file": names[file] if file >= 0 else "feedback",
+                    "file": file,
                     "row": number,
                     # Rows with the same inputs have the same key: what conflicts with what.
                     "key": f"{int(snapshot.keys['exact_hi'][row]):016x}",

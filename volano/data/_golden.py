@@ -25,7 +25,7 @@ from volano.data._row_writer import RowWriter
 from volano.data._snapshot import disk_error, packed, packing, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
-from volano.data._table import ReadReport, place_of
+from volano.data._table import ReadReport
 
 __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 
@@ -182,19 +182,19 @@ def golden_from_test(
     report = ReadReport()
     summary = TestSummary()
 
-    def note(kind: str, place: str, number: int) -> None:
+    def note(kind: str, file: SourceFile, number: int) -> None:
         first = summary.first.setdefault(kind, [])
         if len(first) < 20:
-            first.append(place_of(place, number))
+            first.append(file.place(number))
 
     def batches() -> Iterator[list[Sequence[Any]]]:
         for batch in read_batches(files, columns=[*inputs, target], report=report):
             summary.read += len(batch.numbers) + len(batch.broken)
-            name = files[batch.file].name
+            file = files[batch.file]
             if packer:
-                batch = packed(packer, batch, files[batch.file].base, report.files[batch.file])
+                batch = packed(packer, batch, file.base, report.files[batch.file])
             for lost in batch.broken:
-                note("broken", name, lost.number)
+                note("broken", file, lost.number)
             if not batch.columns:
                 continue
             usable = sift(batch, form)
@@ -202,10 +202,10 @@ def golden_from_test(
             summary.num_rows += len(usable.labels)
             summary.repaired += len({repair.number for repair in usable.repaired})
             for number, _, _ in usable.empty:
-                note("empty", name, number)
+                note("empty", file, number)
             for repair in usable.repaired:
-                note("repaired", name, repair.number)
-            places = [place_of(name, number) for number in usable.numbers]
+                note("repaired", file, repair.number)
+            places = [file.place(number) for number in usable.numbers]
             hashes = _hash_columns(
                 *form.hashes(usable.inputs, usable.labels, batch.file, usable.numbers)
             )

@@ -6,6 +6,7 @@
     findings.jsonl  broken, empty and repaired rows, each with its place
     summary.json    counts, and what was found in each file
     media.pack, media.index.npy   the photos and recordings that the rows refer to, if any
+    members.json   of folders with a file for each row: number of the source -> paths of the files
 
 One pass over the sources, with memory that does not depend on their size: rows go to disk in
 batches, and hashes and codes straight into keys.npy. Codes are given in the order of appearance
@@ -55,7 +56,8 @@ __all__ = [
 ]
 
 FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
-MEDIA_FILES = ("media.pack", "media.index.npy")
+MEMBERS = "members.json"
+MEDIA_FILES = ("media.pack", "media.index.npy", MEMBERS)
 MEDIA = "media"
 FEEDBACK = "feedback"
 _FEEDBACK_ROWS = 8192
@@ -170,16 +172,16 @@ def take_snapshot(
             columns = [*inputs, target]
             packer = stack.enter_context(packing(out / MEDIA, media))
             for batch in read_batches(files, columns=columns, report=report, progress=progress):
-                place = files[batch.file].name
+                source = files[batch.file]
                 if packer:
                     found = report.files[batch.file]
-                    batch = packed(packer, batch, files[batch.file].base, found)
-                writer.add(batch, place, on_broken=on_broken, on_empty=on_empty)
+                    batch = packed(packer, batch, source.base, found)
+                writer.add(batch, source, on_broken=on_broken, on_empty=on_empty)
             summary.num_source_rows = summary.num_rows
             for batch in _feedback_batches(feedback, columns):
                 if packer:
                     batch = packer.pack(batch, None)
-                writer.add(batch, FEEDBACK, on_broken=on_broken, on_empty=on_empty)
+                writer.add(batch, None, on_broken=on_broken, on_empty=on_empty)
             summary.num_feedback_rows = summary.num_rows - summary.num_source_rows
             if not summary.num_rows:
                 raise no_rows(files, report, summary.empty)
@@ -191,6 +193,7 @@ def take_snapshot(
         summary.files = [file.as_dict() for file in report.files]
         summary.notes = report.notes
         _finish(out, writer.counts, summary)
+        _write_members(out, files)
         done = True
     except OSError as error:
         raise disk_error(out, error) from None
@@ -364,12 +367,13 @@ class _SnapshotWriter:
     def add(
         self,
         batch: Batch,
-        place: str,
+        source: SourceFile | None,
         *,
         on_broken: Literal["drop", "fail"],
         on_empty: Literal["drop", "fail"],
     ) -> None:
         summary = self._summary
+        place = source.name if source else FEEDBACK
         if batch.broken and on_broken == "fail":
             raise _refused(24, "broken", place, batch.broken[0])
         usable = sift(batch, self._form) if batch.columns else Usable([], [], [], [], {}, [])
@@ -383,19 +387,25 @@ class _SnapshotWriter:
         for label, count in usable.missing.items():
             summary.missing_targets[label] = summary.missing_targets.get(label, 0) + count
         for lost in batch.broken:
-            self._find("broken", place, lost.number, lost.line, f"{lost.reason}: {lost.text}")
+            self._find("broken", source, lost.number, lost.line, f"{lost.reason}: {lost.text}")
         for number, line, reason in usable.empty:
-            self._find("empty", place, number, line, reason)
+            self._find("empty", source, number, line, reason)
         for repair in usable.repaired:
-            self._find("repaired", place, repair.number, repair.line, repair.reason)
+            self._find("repaired", source, repair.number, repair.line, repair.reason)
         if usable.labels:
             self._write(batch.file, usable)
 
-    def _find(self, kind: str, place: str, number: int, line: int | None, detail: str) -> None:
+    def _find(
+        self, kind: str, source: SourceFile | None, number: int, line: int | None, detail: str
+    ) -> None:
         first = self._summary.first.setdefault(kind, [])
+        place = source.place(number) if source else place_of(FEEDBACK, number)
         if len(first) < 20:
-            first.append(place_of(place, number))
-        finding = {"kind": kind, "file": place, "row": number, "line": line, "detail": detail}
+            first.append(place)
+        finding = {"kind": kind, "file": source.name if source else FEEDBACK, "row": number}
+        if source and source.is_folder:
+            finding |= {"file": place, "row": None}
+        finding |= {"line": line, "detail": detail}
         self._findings.write(json.dumps(finding, ensure_ascii=False) + "\n")
 
     def _write(self, file: int, usable: Usable) -> None:
@@ -451,6 +461,17 @@ def _npy_header(num_rows: int) -> bytes:
         },
     )
     return stream.getvalue()
+
+
+def _write_members(out: Path, files: Sequence[SourceFile]) -> None:
+    """Which file each row of a folder is: its number says nothing to a person."""
+    members = {
+        str(number): [path for path, _, _ in file.members]
+        for number, file in enumerate(files)
+        if file.members is not None
+    }
+    if members:
+        (out / MEMBERS).write_text(json.dumps(members) + "\n", encoding="utf-8")
 
 
 def _finish(out: Path, counts: dict[str, int], summary: SnapshotSummary) -> None:

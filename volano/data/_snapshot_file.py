@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -12,8 +13,8 @@ import numpy.typing as npt
 
 from volano.data._media import Pack
 from volano.data._parquet import import_pyarrow
-from volano.data._snapshot import FEEDBACK, MEDIA, SnapshotSummary
-from volano.data._table import place_of
+from volano.data._snapshot import FEEDBACK, MEDIA, MEMBERS, SnapshotSummary
+from volano.data._table import member_place, place_of
 from volano.errors import DataError
 
 __all__ = ["ArrowRows", "RowIndices", "Snapshot"]
@@ -158,10 +159,36 @@ class Snapshot:
             yield {name: self.values(name, part) for name in columns}
 
     def places(self, rows: RowIndices) -> list[str]:
-        """Where rows came from: ``file row N``, or ``feedback row N``."""
+        """Where rows came from: ``file row N``, ``feedback row N``, or a file of a folder."""
+        return [
+            name if number is None else place_of(name, number)
+            for name, number in self.origins(rows)
+        ]
+
+    def origins(self, rows: RowIndices) -> list[tuple[str, int | None]]:
+        """The file that each row came from, and its number there; None where the file is a row."""
         names = [file["name"] for file in self.summary.files]
-        found = zip(self.rows.take("file", rows), self.rows.take("row", rows), strict=True)
-        return [place_of(names[file] if file >= 0 else FEEDBACK, row) for file, row in found]
+        found: list[tuple[str, int | None]] = []
+        for file, row in zip(
+            self.rows.take("file", rows), self.rows.take("row", rows), strict=True
+        ):
+            members = self._members.get(str(file))
+            if members is not None:
+                found.append((member_place(names[file], members[row - 1]), None))
+            else:
+                found.append((names[file] if file >= 0 else FEEDBACK, row))
+        return found
+
+    @cached_property
+    def _members(self) -> dict[str, list[str]]:
+        path = self.path / MEMBERS
+        try:
+            found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}  # no folders, or a snapshot of before
+        except (OSError, ValueError) as error:
+            raise damaged(path, error) from None
+        return found
 
     def _stored(self, name: str) -> str:
         if name == self.target:

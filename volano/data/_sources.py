@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from volano.data._folder import Listing, folder_digest, media_in
+from volano.data._table import member_place, place_of
 from volano.errors import DataError, nearest, shorten
 
 __all__ = ["FORMATS", "SourceFile", "resolve"]
@@ -55,6 +56,16 @@ class SourceFile:
     def base(self) -> Path:
         """Where paths in its rows start."""
         return self.path if self.is_folder else self.path.parent
+
+    def place(self, number: int) -> str:
+        """Where a row is, in words: of a folder the path of its file.
+
+        Args:
+          number: From 1.
+        """
+        if self.members is None:
+            return place_of(self.name, number)
+        return member_place(self.name, self.members[number - 1][0])
 
     @property
     def size_bytes(self) -> int:

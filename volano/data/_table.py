@@ -18,6 +18,7 @@ __all__ = [
     "Repair",
     "Row",
     "excerpt",
+    "member_place",
     "pick_columns",
     "place_of",
     "places_by_file",
@@ -154,21 +155,39 @@ def place_of(file: str, number: int) -> str:
     return f"{file} row {number}"
 
 
+def member_place(folder: str, path: str) -> str:
+    """Where a file of a folder is, in words; names that are no UTF-8 are shown as far as they are.
+
+    Example:
+      >>> member_place("photos/", "cat/1.jpg")
+      'photos/cat/1.jpg'
+    """
+    shown = path.encode("utf-8", "replace").decode("utf-8")
+    return f"{folder.rstrip('/')}/{shown}"
+
+
 def places_by_file(places: Iterable[str]) -> dict[str, list[str]]:
     """Places as `place_of` writes them, as file -> row numbers, in the order found.
+
+    A file of a folder is a row by itself, and has no numbers.
 
     Records of turns before 0.1.0 was released have ``file:number``; these are read too.
 
     Example:
       >>> places_by_file(["a.csv row 3", "a.csv row 9", "old.csv:7"])
       {'a.csv': ['3', '9'], 'old.csv': ['7']}
+      >>> places_by_file(["photos/cat/1.jpg"])
+      {'photos/cat/1.jpg': []}
     """
     found: dict[str, list[str]] = {}
     for place in places:
-        file, mark, number = place.rpartition(" row ")
-        if not mark:
-            file, _, number = place.rpartition(":")
-        found.setdefault(file, []).append(number)
+        for mark in (" row ", ":"):
+            file, _, number = place.rpartition(mark)
+            if file and number.isdigit():
+                found.setdefault(file, []).append(number)
+                break
+        else:
+            found.setdefault(place, [])
     return found
 
 

@@ -57,6 +57,11 @@ def turn_record(
         },
         "champions": [_champion(item) for item in reversed(champions)],
         "candidates": runs["compress"].summary["candidates"],
+        **{
+            key: runs["compress"].summary[key]
+            for key in ("encoding_ms", "compared_rows", "cross_fitted")
+            if key in runs["compress"].summary
+        },
         "speed": deploy.get("speed"),
         "data": _data(runs),
         "training": {

@@ -31,7 +31,8 @@ def check_lines(found: Mapping[str, Any]) -> list[str]:
             continue
         by_file = places_by_file(entry["first"][:SHOWN_PLACES]).items()
         first = "; ".join(
-            f"{file} row{'s' if len(rows) > 1 else ''} {', '.join(rows)}" for file, rows in by_file
+            f"{file} row{'s' if len(rows) > 1 else ''} {', '.join(rows)}" if rows else file
+            for file, rows in by_file
         )
         more = f"  ({first}{', ...' if entry['rows'] > SHOWN_PLACES else ''})" if first else ""
         lines.append(f"  {name.replace('_', ' '):<16} {entry['rows']:>9,} {entry['action']}{more}")

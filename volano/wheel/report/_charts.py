@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 WIDTH = 440.0
+MARGIN_TOP = 34.0
+"""Where the first label of a chart may stand."""
+
 MOST_DOTS = 40
 """Points of a curve that have a dot each."""
 
@@ -276,8 +279,20 @@ def scatter(
         else:
             marks.append(el("circle", class_=f"spot {point.kind}", cx=x, cy=y, r=7.0))
         labels.append((y, (x, point)))
-    for at, (x, point) in _spread(labels, 32):
+    left = [label for label in labels if label[1][0] <= 0.68 * WIDTH]
+    right_side = [label for label in labels if label[1][0] > 0.68 * WIDTH]
+    for at, (x, point) in [*_fitted(left, 30, 240), *_fitted(right_side, 30, 240)]:
         end = x > 0.68 * WIDTH
+        spot = frame.y(point.y)
+        if abs(at - spot) > 12:
+            # A label that had to give way is tied to its mark.
+            parts.append(
+                el(
+                    "path",
+                    class_="grid",
+                    d=f"M{x:.1f} {spot:.1f}L{x - 11 if end else x + 11:.1f} {at:.1f}",
+                )
+            )
         parts.append(
             text(
                 x - 13 if end else x + 13,
@@ -351,6 +366,21 @@ def _whole(share: float) -> str:
 
 def _apart(labels: Sequence[tuple[float, str, str]], gap: float) -> list[tuple[float, str, str]]:
     return [(at, *rest) for at, rest in _spread([(at, (a, b)) for at, a, b in labels], gap)]
+
+
+def _fitted(labels: Sequence[tuple[float, T]], gap: float, bottom: float) -> list[tuple[float, T]]:
+    """Labels spread as by `_spread`, moved up again where they would leave the chart."""
+    placed = _spread(labels, gap)
+    limit = bottom
+    found: list[tuple[float, T]] = []
+    for at, what in reversed(placed):
+        found.append((min(at, limit), what))
+        limit = found[-1][0] - gap
+    # More than there is room for: closer together, which is better than outside.
+    if found and found[-1][0] < MARGIN_TOP and len(found) > 1:
+        step = (found[0][0] - MARGIN_TOP) / (len(found) - 1)
+        found = [(found[0][0] - place * step, what) for place, (_, what) in enumerate(found)]
+    return found[::-1]
 
 
 def _spread(labels: Sequence[tuple[float, T]], gap: float) -> list[tuple[float, T]]:

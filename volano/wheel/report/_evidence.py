@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from volano.evaluation import evaluator
 from volano.runtime import MANIFEST
 
-__all__ = ["Evidence", "Interval", "gather", "interval", "mapping", "number", "rows"]
+__all__ = ["Evidence", "Interval", "gather", "held_out", "interval", "mapping", "number", "rows"]
 
 FIRST_FINDINGS = 20
 
@@ -233,6 +233,13 @@ def rows(value: object) -> list[Mapping[str, Any]]:
     if not isinstance(value, list | tuple):
         return []
     return [item for item in value if isinstance(item, Mapping) and item]
+
+
+def held_out(evidence: Evidence) -> str:
+    """What the rows are called that models are compared on."""
+    found = rows(mapping(evidence.record.get("training")).get("models"))
+    crossed = evidence.record.get("cross_fitted") or any(item.get("cross_fitted") for item in found)
+    return "cross-fitted rows" if crossed else "validation rows"
 
 
 def number(value: object) -> float | None:

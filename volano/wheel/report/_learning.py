@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.wheel.report._charts import Line, Loss, Point, lines, losses, scatter
-from volano.wheel.report._evidence import Evidence, mapping, number, rows
+from volano.wheel.report._evidence import Evidence, held_out, mapping, number, rows
 from volano.wheel.report._format import brief, count, megabytes, milliseconds, percent, plural
 from volano.wheel.report._markup import Child, Markup, data_text, el
 from volano.wheel.report._measures import Judged, compared_by, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, facts, figure, table
 
 __all__ = ["candidates", "training"]
+
+MOST_COLUMNS = 30
+"""Columns whose time to encode is shown by itself."""
 
 
 def training(evidence: Evidence) -> Section:
@@ -24,7 +27,9 @@ def training(evidence: Evidence) -> Section:
     body.append(_facts(found, len(epochs), number(found.get("best_epoch"))))
     if not number(found.get("validation_rows")):
         body.append(el("p", "There were no validation rows, so nothing could be held against it."))
-    lead: list[Child] = ["How the best model learned. What did best on validation rows is kept."]
+    lead: list[Child] = [
+        f"How the best model learned. What did best on {held_out(evidence)} is kept."
+    ]
     if found.get("best") and len(rows(found.get("models"))) > 1:
         lead.append([" Here: ", data_text(found["best"]), "."])
     return Section("training", "How it learned", lead, body)
@@ -177,17 +182,62 @@ def candidates(evidence: Evidence) -> Section:
         )
         words = (
             "Nearer to the lower left is smaller and faster. A circle can ship, the blue one does; "
-            "a cross was refused. Beside each, its quality on validation rows."
+            f"a cross was refused. Beside each, its quality on {held_out(evidence)}."
         )
         body.append(el("div", figure(drawing, words), _losses(evidence, found), class_="two"))
     body.append(_candidate_table(found, told))
-    checked = int(number(mapping(evidence.record.get("training")).get("validation_rows")) or 0)
+    checked = number(evidence.record.get("compared_rows"))
+    if checked is None:  # a turn of before it was kept
+        checked = number(mapping(evidence.record.get("training")).get("validation_rows")) or 0.0
     lead = (
         "The best model, the others, and what each became when it was made smaller. The smallest "
         f"one that loses no more than the margin ships. Compared on "
-        f"{plural(checked, 'validation row')}; the golden rows have no say here."
+        f"{plural(int(checked), held_out(evidence).removesuffix('s'))}; the golden rows have no "
+        "say here."
     )
+    body += _encoding(evidence)
     return Section("candidates", title, lead, body)
+
+
+def _encoding(evidence: Evidence) -> list[Child]:
+    """What making arrays of a row's values costs in the runtime, column by column."""
+    found = {
+        str(name): value
+        for name, item in mapping(evidence.record.get("encoding_ms")).items()
+        if (value := number(item)) is not None
+    }
+    if not found:
+        return []
+    kinds = mapping(
+        mapping(
+            mapping(mapping(evidence.record.get("lineage")).get("data")).get("ingredients")
+        ).get("inputs")
+    )
+    order = sorted(found, key=lambda name: -found[name])
+    table_lines: list[Sequence[Cell | Child]] = [
+        [data_text(name, 60), str(kinds.get(name) or "–"), Cell(_fine(found[name]), found[name])]
+        for name in order[:MOST_COLUMNS]
+    ]
+    rest = order[MOST_COLUMNS:]
+    if rest:
+        table_lines.append(
+            [f"{count(len(rest))} more", "", Cell(_fine(sum(found[name] for name in rest)))]
+        )
+    table_lines.append(["all columns", "", Cell(_fine(sum(found.values())))])
+    heads = [Column("Column", "name"), Column("type"), Column("median of a row", "n")]
+    words = (
+        "Before the graph can answer, the runtime makes arrays of a row's values: texts become "
+        "tokens, photos pixels, numbers are scaled. Part of the times above, one row at a time."
+    )
+    return [
+        el("h3", "Encoding a row"),
+        el("p", words),
+        table(heads, table_lines, caption="Time to encode one row, by column"),
+    ]
+
+
+def _fine(value_ms: float) -> str:
+    return milliseconds(value_ms) if value_ms >= 0.1 else f"{value_ms * 1000:.1f} µs"
 
 
 def _losses(evidence: Evidence, found: Sequence[Mapping[str, Any]]) -> Markup | None:

@@ -267,7 +267,13 @@ class Judged:
 
     def shown(self, effect: Interval, reference: float) -> Interval:
         """An effect and its ends as they are shown."""
-        return Interval(*(self.effect(end, reference) for end in effect))
+        value, low, high = effect
+        if self.effect is not _own and reference and math.isfinite(high) and high >= -reference:
+            # An error cannot be more than gone, and the interval of a difference does not know
+            # that: on the scale of the ratio, where it is symmetric as well, it ends before.
+            left = max(1 + value / reference, 1e-9)
+            high = -reference * (1 - left * math.exp((value - high) / -reference / left))
+        return Interval(*(self.effect(end, reference) for end in (value, low, high)))
 
 
 def _own(difference: float, reference: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from volano.wheel.report._evidence import Evidence, mapping, number, rows
-from volano.wheel.report._format import count, percent, seconds
+from volano.wheel.report._evidence import Evidence, held_out, mapping, number, rows
+from volano.wheel.report._format import count, milliseconds, percent, seconds
 from volano.wheel.report._markup import Child, Markup, data_text, el
 from volano.wheel.report._measures import Judged, measure, selected_by
 from volano.wheel.report._tables import Cell, Column, Section, table
@@ -36,8 +36,8 @@ def models(evidence: Evidence) -> Section | None:
         Column("outcome", "text"),
     ]
     lead = (
-        "Every model that this turn trained, the best on validation rows first. The best one is "
-        "what the others are held against; a smaller one ships instead when it is as good."
+        f"Every model that this turn trained, the best on {held_out(evidence)} first. The best one "
+        "is what the others are held against; a smaller one ships instead when it is as good."
     )
     body = [
         table(heads, lines, caption="Models", stack=True),
@@ -85,10 +85,10 @@ def _line(
     if item.get("refused"):
         outcome = [el("b", "left out: ", class_="t-bad"), data_text(item["refused"], 300)]
     elif name == shipped:
-        best_too = "; the best on validation rows" if name == best else ""
+        best_too = f"; the best on {held_out(evidence)}" if name == best else ""
         outcome = [el("b", "ships", class_="t-ours"), best_too]
     elif name == best:
-        outcome = "the best on validation rows"
+        outcome = f"the best on {held_out(evidence)}"
     else:
         outcome = _not_shipped(evidence, name)
     return [
@@ -116,6 +116,7 @@ def _why(evidence: Evidence, best: str, shipped: str) -> Child:
     """Why a simpler model did or did not ship, in a sentence."""
     if not best or not shipped:
         return "Nothing says which of them ships."
+    held = held_out(evidence)
     if shipped == best:
         others = {
             str(item.get("model")) for item in evidence.candidates if item.get("model") != best
@@ -126,16 +127,18 @@ def _why(evidence: Evidence, best: str, shipped: str) -> Child:
             names = ", ".join(sorted(as_good))
             return [
                 data_text(best),
-                " ships: it is the best on validation rows, and the smallest of those that are "
+                f" ships: it is the best on {held}, and the smallest of those that are "
                 "good enough (as good was ",
                 data_text(names),
                 ").",
+                _cost(evidence, shipped),
             ]
         return [
             data_text(best),
-            " ships: none of the others is as good on validation rows, within the margin."
+            f" ships: none of the others is as good on {held}, within the margin."
             if others
-            else " ships: it is the best on validation rows, and nothing else was compared.",
+            else f" ships: it is the best on {held}, and nothing else was compared.",
+            _cost(evidence, shipped),
         ]
     mine = next((item for item in evidence.candidates if item.get("chosen")), {})
     lost = number(mine.get("loss"))
@@ -146,11 +149,47 @@ def _why(evidence: Evidence, best: str, shipped: str) -> Child:
     smaller = ""
     if len(size) > 1 and size[0] and size[1]:
         smaller = f", in {percent(size[0] / size[1], 0)} of its size"
+    twice = ", twice the usual one since an ensemble has to be worth its time,"
+    twice = twice if _mixed(evidence, best) else ""
     how = f" (it loses {percent(max(lost, 0.0), 2)} of it)" if lost is not None else ""
     return [
         data_text(shipped),
         " ships although ",
         data_text(best),
-        f" did better on validation rows: the difference{how} is within the margin and not shown "
+        f" did better on {held}: the difference{how} is within the margin{twice} and not shown "
         f"to be more than luck{smaller}. The simpler model is the one to explain and to keep.",
+    ]
+
+
+def _mixed(evidence: Evidence, name: str) -> bool:
+    found = rows(mapping(evidence.record.get("training")).get("models"))
+    return any(item.get("name") == name and item.get("family") == "ensemble" for item in found)
+
+
+def _cost(evidence: Evidence, shipped: str) -> Child:
+    """What an ensemble that ships costs in every answer, beside the best of the single models."""
+    found = rows(mapping(evidence.record.get("training")).get("models"))
+    mixed = {str(item.get("name")) for item in found if item.get("family") == "ensemble"}
+    if shipped not in mixed:
+        return ""
+    single = [
+        item
+        for item in found
+        if str(item.get("name")) not in mixed and number(item.get("loss")) is not None
+    ]
+    times = {
+        str(item.get("model")): number(item.get("p50_ms"))
+        for item in reversed(evidence.candidates)
+        if number(item.get("p50_ms")) is not None
+    }
+    best = min(single, key=lambda item: number(item.get("loss")) or 0.0, default=None)
+    name = str(best.get("name")) if best else ""
+    ours, theirs = times.get(shipped), times.get(name)
+    if ours is None or theirs is None:
+        return ""
+    return [
+        f" It takes {milliseconds(ours)} a row, where ",
+        data_text(name),
+        f" alone, the best single model, takes {milliseconds(theirs)}: what it is better by is "
+        "beyond the margin, and worth the time.",
     ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from volano.columns.number import parse_numbers
 from volano.errors import VolanoError
 from volano.wheel.report._clouds import Points, cloud, extent, histogram
-from volano.wheel.report._evidence import Evidence, interval, mapping, number
+from volano.wheel.report._evidence import Evidence, held_out, interval, mapping, number
 from volano.wheel.report._format import figures, percent, plural
 from volano.wheel.report._markup import Child, Markup, el
 from volano.wheel.report._tables import Section, facts, figure
@@ -146,7 +146,7 @@ def intervals(evidence: Evidence) -> Section:
     )
     lead = (
         "Each answer comes with a low and a high end. Their width was taken from the errors on "
-        "validation rows (split conformal prediction), and is the same for all answers."
+        f"{held_out(evidence)} (split conformal prediction), and is the same for all answers."
     )
     drawing = None
     errors = [a - b for a, b in _pairs(evidence)]

@@ -394,4 +394,5 @@ def _where(mistake: Mapping[str, Any]) -> Child:
     if place is None:
         return f"golden row {mistake.get('row', '')}"
     ((file, numbers),) = places_by_file([str(place)]).items()
-    return [data_text(file, 60), " row\u00a0", ", ".join(numbers)]
+    where: list[Child] = [data_text(file, 60)]
+    return [*where, " row\u00a0", ", ".join(numbers)] if numbers else where

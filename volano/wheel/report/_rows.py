@@ -140,7 +140,7 @@ def _details(evidence: Evidence) -> Markup | None:
     """What exactly was wrong with the first rows that could not be read as they were."""
     lines: list[Sequence[Cell | Child]] = [
         [
-            [data_text(item.get("file", ""), 60), f" row {item.get('row', '')}"],
+            [data_text(item.get("file", ""), 60), _row(item.get("row", ""))],
             FINDINGS.get(str(item.get("kind")), (str(item.get("kind", "")), ""))[0],
             data_text(item["detail"], 200),
         ]
@@ -154,12 +154,18 @@ def _details(evidence: Evidence) -> Markup | None:
     return folded(f"What was wrong with the first {len(lines)}", drawn)
 
 
+def _row(row: object) -> str:
+    """A photo or a recording of a folder is a row by itself."""
+    return "" if row is None else f" row {row}"
+
+
 def _places(places: Sequence[str], total: int) -> list[Child]:
     """``train.csv rows 370, 465``: by file, in the order found."""
     parts: list[Child] = []
     for name, numbers in places_by_file(places).items():
         word = " row " if len(numbers) == 1 else " rows "
-        parts += ["; " if parts else "", data_text(name, 60), word, ", ".join(numbers)]
+        parts += ["; " if parts else "", data_text(name, 60)]
+        parts += [word, ", ".join(numbers)] if numbers else []
     rest = total - len(places)
     if rest > 0 and places:
         parts.append(el("span", f" and {count(rest)} more", class_="soft"))

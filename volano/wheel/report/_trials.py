@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volano.wheel.report._charts import Line, lines
-from volano.wheel.report._evidence import Evidence, mapping, number, rows
+from volano.wheel.report._evidence import Evidence, held_out, mapping, number, rows
 from volano.wheel.report._format import plural, seconds
 from volano.wheel.report._markup import Child, data_text, el
 from volano.wheel.report._measures import Judged, measure, selected_by
@@ -50,7 +50,8 @@ def trials(evidence: Evidence) -> Section | None:
     lead = (
         f"{plural(len(found), 'trial')}{', ' + stopped if stopped else ''}: good defaults first, "
         "then what the search proposed. A trial is stopped when it lies behind the median of the "
-        "others at the same point. The score is that of rows it did not learn from, with its "
+        "others at the same point. The score is that of "
+        f"{held_out(evidence)}, which it did not learn from, with its "
         "standard error; the best of many trials flatters a little, and the golden rows do not."
     )
     return Section("trials", "What was tried", lead, body)

@@ -16,6 +16,7 @@ from volano.compression import (
     bundle_size,
     choose,
     compression_pass,
+    measure_encoding,
     measure_speed,
 )
 from volano.data import Prepared, Snapshot
@@ -86,7 +87,11 @@ class CompressStage:
                 # For people: in parts of the first one's error a score says little.
                 candidate.facts["mean_score"] = float(candidate.scores.mean())
                 candidate.scores = candidate.scores / scale
-        chosen, table = choose(candidates, settings.margin if settings else 0.0)
+        chosen, table = choose(
+            candidates,
+            settings.margin if settings else 0.0,
+            rows="cross-fitted rows" if making.crossed else "validation rows",
+        )
         for row in table:
             verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
             if row["size_bytes"]:
@@ -94,7 +99,14 @@ class CompressStage:
                     f"    {row['name']}: {row['size_bytes'] / 1e6:.1f} MB, "
                     f"{row['p50_ms']:.1f} ms a row, {row['rows_per_s']:.0f} rows/s: {verdict}"
                 )
-        summary = {"candidates": table, "chosen": candidates[chosen].name}
+        ready = context.out / "candidates" / candidates[chosen].name
+        summary = {
+            "candidates": table,
+            "chosen": candidates[chosen].name,
+            "encoding_ms": measure_encoding(load(ready, threads=1), making.rows),
+            "compared_rows": making.compared,
+            "cross_fitted": making.crossed,
+        }
         # What was measured differs from run to run, and an artifact must not.
         lasting = [
             {
@@ -115,7 +127,7 @@ class _Making:
     """Makes and measures the bundles of one turn."""
 
     def __init__(self, context: Context, prepared: Prepared, rows: list[dict[str, Any]]) -> None:
-        self._context, self._prepared, self._rows = context, prepared, rows
+        self._context, self._prepared, self.rows = context, prepared, rows
         self._task = task_for_target(prepared.target.kind)
         self.judge = evaluator(self._task.kind)
         self._metric = gate_metric(context.spec.gate.metric, self.judge)
@@ -127,6 +139,8 @@ class _Making:
         }
         # Cross-fitted models are compared on training rows as well, where all of them are.
         self._least = min(len(found.targets) for found in self._evidence.values())
+        self.crossed = self._least > prepared.split("validation").num_rows
+        self.compared = 0
 
     def candidates(
         self, model: str, passes: Sequence[str], *, must: bool, single: bool
@@ -165,7 +179,7 @@ class _Making:
                 known = self._evidence[model].outputs if apart else None
                 scores = self._scores(bundle, self._metric, known)
                 likelihoods = self._scores(bundle, self.judge.selection, known)
-                facts = {"model": model, **measure_speed(bundle, self._rows)}
+                facts = {"model": model, **measure_speed(bundle, self.rows)}
             except Exception as error:
                 # A pass that fails on one network is a finding; the turn goes on without it.
                 if must and name == "fp32":
@@ -175,7 +189,9 @@ class _Making:
                 context.progress.say(f"    {shown}: failed ({what})")
                 found.append(Candidate(shown, 0, None, {"refused": f"failed: {what}"}))
                 continue
-            found.append(Candidate(shown, bundle_size(folder), scores, facts, likelihoods))
+            mixed = trained.family == "ensemble"
+            size = bundle_size(folder)
+            found.append(Candidate(shown, size, scores, facts, likelihoods, ensemble=mixed))
         return found
 
     def _rows_to_calibrate(self) -> Calibration:
@@ -204,6 +220,7 @@ class _Making:
             outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
         else:
             outputs = known[rows]
+        self.compared = len(rows)
         scores = self.judge.scores(metric, model.task, outputs, targets[rows])
         return scores[independent_rows(self.judge, len(scores), self._prepared.target)]
 
