@@ -110,7 +110,12 @@ def _words(error: Exception) -> str:
 
 def _turned(image: Image.Image) -> int:
     """The orientation that a camera wrote into the file; 1 is upright."""
-    if image.format in ("TIFF", "MPO") or "exif" in image.info or "Raw profile" in str(image.info):
+    info = image.info
+    if (
+        image.format in ("TIFF", "MPO")
+        or "exif" in info
+        or any("Raw profile" in str(name) for name in info)
+    ):
         try:
             return int(image.getexif().get(0x0112, 1))
         # A camera's notes may be damaged where the picture is not.
@@ -130,6 +135,8 @@ def _flat(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     """Grey or colour with 8 bits a channel, on white where it was transparent."""
     from PIL import Image
 
+    if image.mode == mode and "transparency" not in image.info:
+        return image
     if image.mode.startswith("I;16"):
         # Pillow would cut 16 bits at 255 instead of scaling them.
         wide = np.asarray(image, np.uint16)

@@ -37,7 +37,8 @@ def listing(folder: Path, extensions: frozenset[str]) -> Listing:
                 # A link to a folder may lead round in a circle.
                 if entry.is_dir(follow_symlinks=False):
                     todo.append((entry.path, f"{prefix}{name}/"))
-                elif os.path.splitext(name)[1].lower() in extensions:  # noqa: PTH122
+                # Names that begin with a dot were left out: the last one parts the ending off.
+                elif name[name.rfind(".") :].lower() in extensions:
                     try:
                         status = entry.stat()
                     except OSError:
@@ -56,7 +57,9 @@ def media_in(folder: Path) -> tuple[str, Listing] | None:
     kinds = {name: media_kind(name) for name in column_kinds()}
     endings = {name: kind.extensions for name, kind in kinds.items() if kind}
     everything = listing(folder, frozenset().union(*endings.values()))
-    found = Counter(os.path.splitext(path)[1].lower() for path, _, _ in everything)  # noqa: PTH122
+    found = Counter(path[path.rfind(".") :] for path, _, _ in everything)
+    for ending in [ending for ending in found if ending != ending.lower()]:
+        found[ending.lower()] += found.pop(ending)
     counts: Counter[str] = Counter()
     for name, known in endings.items():
         if number := sum(found[ending] for ending in known):

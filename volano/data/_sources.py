@@ -25,6 +25,7 @@ FORMATS = {
     ".tab": "tsv",
     ".tsv": "tsv",
 }
+_ENDINGS = {*FORMATS, ".gz"}
 _KNOWN = ", ".join(sorted(FORMATS)) + ", each also with .gz"
 
 
@@ -252,7 +253,12 @@ def _tables_in(folder: Path) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in files if name[0] not in "._" and _format(name)]
+        # The ending first: a folder of photos has hundreds of thousands of names.
+        found += [
+            Path(place, name)
+            for name in files
+            if name[name.rfind(".") :].lower() in _ENDINGS and name[0] not in "._" and _format(name)
+        ]
     return sorted(found)
 
 
