@@ -344,8 +344,12 @@ def queue(
 
     def show() -> None:
         for item in items:
+            # Of several cells each by its column's name; a single one needs none.
             texts = " | ".join(
-                "" if value is None else str(value) for value in item.inputs.values()
+                ("" if value is None else str(value))
+                if len(item.inputs) == 1
+                else f"{name}: {'' if value is None else value}"
+                for name, value in item.inputs.items()
             )
             sure = "" if item.probability is None else f" ({item.probability:.0%})"
             print(f"  {item.id}  {item.value}{sure}  {texts[:80]!r}")

@@ -160,7 +160,7 @@ def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
     ids = [answer["prediction_id"] for answer in answers]
     done = run("queue", cwd=houses)
     assert done.out.index(ids[1]) < done.out.index(ids[0])
-    assert "Oslo" in done.out
+    assert "town: Oslo" in done.out
     (houses / "right.csv").write_text(
         f'prediction_id,price\n{ids[0]},"201,500"\n{ids[1]},a lot\n', encoding="utf-8"
     )
@@ -168,6 +168,10 @@ def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
     assert done.status == 0, done.err
     assert "1 new" in done.out
     assert "1 whose value is no number" in done.out
+    renamed = (houses / "right.csv").read_text(encoding="utf-8").replace("prediction_id", "id")
+    (houses / "by_id.csv").write_text(renamed, encoding="utf-8")
+    same = run("feedback", "import", "by_id.csv", "--json", cwd=houses).json
+    assert (same["joined"], same["unchanged"]) == (1, 1)
     again = run("feedback", "import", "right.csv", "--json", cwd=houses).json
     assert (again["unchanged"], again["unfit"], again["first"]) == (1, 1, ["row 2: 'a lot'"])
     done = run("feedback", "import", "right.csv", "--new-class", "--json", cwd=houses)

@@ -77,6 +77,20 @@ def test_feedback_is_joined_to_its_prediction(local: Any, log: PredictionLog) ->
     assert (row.inputs, row.value, row.who) == ({"text": "this book is good"}, "bad", "ada")
 
 
+def test_feedback_takes_the_id_by_the_name_that_answers_give_it(
+    local: Any, log: PredictionLog
+) -> None:
+    id_ = predict(local)["id"]
+    assert local.post("/v1/feedback", {"id": id_, "value": "bad"}).status_code == 200
+    both = {"id": id_, "prediction_id": id_, "value": "good"}
+    assert local.post("/v1/feedback", both).status_code == 200
+    answer = local.post("/v1/feedback", {**both, "id": "another"})
+    assert answer.status_code == 422
+    assert "not the same" in answer.json()["error"]["what"]
+    (row,) = log.current_feedback()
+    assert row.value == "good"
+
+
 def test_feedback_may_come_in_lists(local: Any, log: PredictionLog) -> None:
     items = [
         {"prediction_id": predict(local, f"text {number}")["id"], "value": "bad"}

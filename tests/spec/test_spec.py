@@ -43,6 +43,28 @@ WRONG = {
     "whole number": (GOOD + "train: {patience: 1.5}\n", "SPEC-011", 5, "a whole number"),
     "number as text": (GOOD + "train: {patience: '1'}\n", "SPEC-011", 5, "a whole number"),
     "true for a number": (GOOD + "train: {patience: true}\n", "SPEC-011", 5, "a whole number"),
+    "loss of numbers": (GOOD + "train: {loss: huber}\n", "SPEC-045", 5, "cross_entropy, focal"),
+    "loss of names": (
+        GOOD.replace("label: category", "label: number") + "train: {loss: focal}\n",
+        "SPEC-045",
+        5,
+        "squared, absolute",
+    ),
+    "exact without squares": (
+        GOOD.replace("label: category", "label: number")
+        + "train: {solver: exact, loss: absolute}\n",
+        "SPEC-046",
+        5,
+        "the loss absolute has no exact solution",
+    ),
+    "exact with corners": (
+        GOOD.replace("label: category", "label: {type: number}")
+        + "train: {solver: exact, penalty: l1}\n",
+        "SPEC-046",
+        5,
+        "the penalty l1",
+    ),
+    "exact for names": (GOOD + "train: {solver: exact}\n", "SPEC-046", 5, "names have no exact"),
     "choice": (GOOD + "clean: {duplicates: dorp}\n", "SPEC-012", 5, "Did you mean drop?"),
     "section as list": (GOOD + "train: [1]\n", "SPEC-011", 5, "a mapping"),
     "section as text": (GOOD + "gate: high\n", "SPEC-011", 5, "a mapping"),
@@ -365,3 +387,18 @@ def test_whatever_is_written_a_spec_or_a_spec_error_comes_out(value: dict[str, o
 def test_any_text_is_a_spec_or_a_spec_error(text: str) -> None:
     with pytest.raises(SpecError):
         parse(text)
+
+
+def test_one_model_needs_no_list() -> None:
+    assert parse(GOOD + "train: {models: linear}\n").train.models == ("linear",)
+    assert parse(GOOD + "train: {models: auto}\n").train.models == "auto"
+    assert parse(GOOD + "train: {models: [linear, boosted]}\n").train.models == (
+        "linear",
+        "boosted",
+    )
+
+
+def test_an_exact_solution_of_squares_is_taken() -> None:
+    numbers = GOOD.replace("label: category", "label: number")
+    for train in ("{solver: exact}", "{solver: exact, loss: squared, penalty: l2}"):
+        assert parse(numbers + f"train: {train}\n").train.solver == "exact"

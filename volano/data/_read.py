@@ -178,5 +178,7 @@ def no_rows(files: Sequence[SourceFile], report: ReadReport, num_empty: int = 0)
         expected="rows with inputs and a target"
         if num_empty
         else "rows below the names of the columns",
-        fix=f"head -n 5 {files[0].name}" if files else "add rows",
+        fix=f"{'ls -l' if files[0].is_folder else 'head -n 5'} {files[0].name}"
+        if files
+        else "add rows",
     )

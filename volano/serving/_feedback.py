@@ -12,7 +12,8 @@ from volano.store._log import Correction
 
 __all__ = ["FIELDS", "corrections"]
 
-FIELDS = ("prediction_id", "value", "who", "new_class")
+FIELDS = ("prediction_id", "id", "value", "who", "new_class")
+"""``id`` is what answers call it: a correction may be made of an answer."""
 
 LONGEST_NAME = 200
 """Characters of a class name or of who gives feedback."""
@@ -58,7 +59,14 @@ def corrections(
 def _correction(
     item: Any, target: FittedColumn, where: str | None
 ) -> tuple[Correction, str | None]:
-    fields = keys(item, FIELDS, where)
+    fields = dict(keys(item, FIELDS, where))
+    if "id" in fields and fields.setdefault("prediction_id", fields["id"]) != fields["id"]:
+        raise RequestError(
+            56,
+            "prediction_id and id are not the same",
+            status=422,
+            expected="one of them: the id of an answer",
+        )
     for name in ("prediction_id", "value"):
         if name not in fields:
             raise RequestError(

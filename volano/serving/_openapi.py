@@ -218,12 +218,15 @@ def _schemas(
         names={**_list(text), "description": "Some names of a category"},
         num_names={"type": "integer"},
     )
+    id_ = {**text, "minLength": 1, "maxLength": 64}
     correction = _closed(
-        ["prediction_id", "value"],
-        prediction_id={**text, "minLength": 1, "maxLength": 64},
+        ["value"],
+        prediction_id=id_,
+        id={**id_, "description": "The same, by the name that it has in an answer"},
         value={**value, "description": "What is right"},
         who={"type": ["string", "null"], "maxLength": 200, "description": "Who says so"},
     )
+    correction["anyOf"] = [{"required": ["prediction_id"]}, {"required": ["id"]}]
     # An interval is only there where validation rows were enough to say how wide it has to be.
     always = ("probability", "probabilities")
     beside: dict[str, Any] = {name: dict(_FIELDS[name][0]) for name in fields}

@@ -126,8 +126,13 @@ def _build(
         raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
         errors.extend(_passes(document, passes["passes"], known_passes))
     train = raw.get("train")
-    if isinstance(train, dict) and isinstance(train.get("models"), list):
-        raw["train"] = {**train, "models": tuple(train["models"])}
+    if isinstance(train, dict):
+        models = train.get("models")
+        if isinstance(models, list):
+            raw["train"] = {**train, "models": tuple(models)}
+        elif isinstance(models, str) and models != "auto":
+            # `models: linear` can only mean one thing.
+            raw["train"] = {**train, "models": (models,)}
     errors.extend(_combinations(document))
     spec = None
     try:
@@ -280,6 +285,7 @@ def _combinations(document: Document) -> Iterator[SpecError]:
             expected="one of them: a test table is used as the golden rows, as it is",
             fix="remove split.golden",
         )
+    yield from _training(document, section("train"), target)
     store = raw.get("store")
     if isinstance(store, str) and not store.startswith(
         ("sqlite:///", "postgresql://", "postgresql+psycopg://")
@@ -290,6 +296,48 @@ def _combinations(document: Document) -> Iterator[SpecError]:
             where=document.where(("store",)),
             expected="sqlite:///FILE or postgresql://USER@HOST/DATABASE",
         )
+
+
+_LOSSES = {
+    "number": ("squared", "absolute", "huber", "quantile"),
+    "category": ("cross_entropy", "focal"),
+}
+"""Type of the target -> losses that it takes; other types choose their own."""
+
+
+def _training(
+    document: Document, train: Mapping[str, Any], target: Mapping[str, Any]
+) -> Iterator[SpecError]:
+    """Settings of training that contradict each other, or the target."""
+    kind = next(iter(target.values()), None)
+    kind = kind.get("type") if isinstance(kind, dict) else kind
+    loss, penalty = train.get("loss", "auto"), train.get("penalty", "auto")
+    known = _LOSSES.get(kind) if isinstance(kind, str) else None
+    every = [name for names in _LOSSES.values() for name in names]
+    if known and loss in every and loss not in known:
+        yield SpecError(
+            45,
+            f"the loss {loss} is none of a target of type {kind}",
+            where=document.where(("train", "loss")),
+            expected=", ".join(("auto", *known)),
+            fix="train: {loss: auto}",
+        )
+    elif train.get("solver") == "exact":
+        reason = ""
+        if kind == "category":
+            reason = "names have no exact solution"
+        elif loss in every and loss != "squared":
+            reason = f"the loss {loss} has no exact solution"
+        elif penalty in ("l1", "elastic"):
+            reason = f"the penalty {penalty} has no exact solution"
+        if reason:
+            yield SpecError(
+                46,
+                f"train.solver is exact, and {reason}",
+                where=document.where(("train", "solver")),
+                expected="exact with the squared loss of numbers, and penalty l2 or none",
+                fix="train: {solver: auto}",
+            )
 
 
 _EXPECTED = {

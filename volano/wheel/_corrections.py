@@ -10,8 +10,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from volano.columns import FittedColumn, column_kind
-from volano.data import BrokenRow, SourceFile, embedded, is_missing, read_rows, sample
+from volano.columns import FittedColumn, MediaKind, column_kind, media_bytes
+from volano.data import (
+    BrokenRow,
+    SourceFile,
+    embedded,
+    is_missing,
+    media_columns,
+    read_rows,
+    sample,
+)
 from volano.errors import DataError, RequestError, WheelError, nearest, shorten
 from volano.store import Correction, PredictionLog, TakenBack
 from volano.wheel._answers import open_output, row_writer
@@ -49,6 +57,7 @@ class ImportSummary:
       unfit: Rows whose value cannot be one: a name longer than 200 characters or with line breaks,
         or what is no number where the target is one; or whose ``who`` is no name.
       unfit_as: The target's type, where that is why.
+      unreadable: Rows with a photo or a recording that cannot be read to its end.
       refused: Names that the champion does not know -> their rows; taken in only as new classes.
       nearest: Refused name -> the known name that is closest, where one is close.
       first: The first rows that were refused, as ``row 3: 'Positive'``.
@@ -66,6 +75,7 @@ class ImportSummary:
     missing: int = 0
     unfit: int = 0
     unfit_as: str = ""
+    unreadable: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     nearest: dict[str, str] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
@@ -89,6 +99,8 @@ class ImportSummary:
                 f"  refused: {self.missing} rows with a word for nothing, {self.unfit} whose "
                 f"value {unfit}"
             )
+        if self.unreadable:
+            said.append(f"  refused: {self.unreadable} rows whose files cannot be read")
         for name, count in list(self.refused.items())[:num_names]:
             close = self.nearest.get(name)
             hint = f"; did you mean {shorten(close)}?" if close else ""
@@ -114,8 +126,8 @@ def import_feedback(
 ) -> ImportSummary:
     """Take corrections from a table, under the rules by which the service takes them.
 
-    A row names a prediction (``prediction_id``) or brings the input columns; the right value is in
-    the column of the target's name, else in ``value``. A column ``who`` overrides `who`.
+    A row names a prediction (``prediction_id``, or ``id`` as in an answer) or brings the input
+    columns; the right value is in the column of the target's name, else in ``value``. A column ``who`` overrides `who`.
 
     Args:
       log: Where they go.
@@ -148,8 +160,12 @@ def import_feedback(
             where=files[0].name,
             expected=f"a column {target!r}, or 'value'",
         )
-    by_id = "prediction_id" in columns
     by_inputs = all(name in columns for name in inputs)
+    # Answers call it id; beside the inputs that may be a row's own name, and no prediction.
+    ids = "prediction_id"
+    if ids not in columns and not by_inputs and "id" not in (*inputs, target):
+        ids = "id"
+    by_id = ids in columns
     if not by_id and not by_inputs:
         raise DataError(
             531,
@@ -157,6 +173,7 @@ def import_feedback(
             where=files[0].name,
             expected="a column 'prediction_id', or the inputs " + ", ".join(inputs),
         )
+    media = media_columns(kinds or {}, [name for name in inputs if name in columns])
     summary = ImportSummary()
     known_names, new_names = set(known), set()
     corrections: list[Correction] = []
@@ -201,7 +218,7 @@ def import_feedback(
         if number % BATCH_ROWS == 0:
             flush()
         value = (row.values.get(value_column) or "").strip()
-        prediction = (row.values.get("prediction_id") or "").strip()
+        prediction = (row.values.get(ids) or "").strip() if by_id else ""
         person = (row.values.get("who") or "").strip() or who
         if not value or not (prediction or by_inputs):
             summary.empty += 1
@@ -239,6 +256,10 @@ def import_feedback(
             corrections.append(Correction(prediction, right, person))
         else:
             given = embedded(row.values, kinds or {}, files[row.file].base)
+            if any(_unreadable(kind_of, given[name]) for name, kind_of in media.items()):
+                summary.unreadable += 1
+                note(row.number, next(row.values[name] or "" for name in media))
+                continue
             values = {name: given.get(name) or "" for name in inputs}
             labelled.setdefault(person, []).append((values, right))
     flush()
@@ -248,6 +269,17 @@ def import_feedback(
         if close is not None:
             summary.nearest[name] = close
     return summary
+
+
+def _unreadable(kind: type[MediaKind], value: str | None) -> bool:
+    """Whether a photo or recording is none that a turn could learn from; a missing one is none."""
+    if not value:
+        return False
+    try:
+        data = media_bytes(value)
+    except ValueError:
+        return True
+    return data is not None and kind.problem(data) is not None
 
 
 def _reader(target: str, kind: str) -> FittedColumn | None:

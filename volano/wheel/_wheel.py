@@ -478,7 +478,7 @@ class Wheel:
             13,
             "this wheel has no champion yet"
             + (f": turn {last['turn']} was {last['verdict']}" if last else ""),
-            where=str(self.root),
+            where=str(self.root.resolve()),
             expected="a turn that the gate promoted",
             fix=f"volano promote {last['turn']}" if last else "volano turn",
         )
