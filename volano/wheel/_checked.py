@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import column_kind, facts_of
+from volano.columns import MediaKind, column_kind, facts_of, media_kind
 from volano.data import OrderedTable, Snapshot
 from volano.spec import Spec
 
@@ -15,6 +15,11 @@ __all__ = ["columns_checked", "target_checked"]
 
 CHECKED_ROWS = 50_000
 """Rows whose values are looked at, at even distances."""
+
+CHECKED_FILES = 2000
+"""Files that are read to their end, at even distances: decoding takes far longer than parsing."""
+
+FILES_AT_A_TIME = 64
 
 
 def target_checked(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -41,6 +46,11 @@ def columns_checked(
     some = _some(rows)
     for name, column in spec.inputs.items():
         kind = column_kind(column.type)
+        files = media_kind(column.type)
+        if files is not None:
+            if counts := _files_checked(files, snapshot, name, rows):
+                found[name] = counts
+            continue
         if kind.content:
             continue  # a text is what it is
         values = snapshot.column(name, some)
@@ -49,6 +59,24 @@ def columns_checked(
         if any(counts.values()):
             found[name] = counts
     return found
+
+
+def _files_checked(
+    kind: type[MediaKind], snapshot: Snapshot, name: str, rows: NDArray[np.int64]
+) -> dict[str, int]:
+    """Photos or recordings that cannot be read to their end; none where all can."""
+    some = rows[:: max(1, -(-len(rows) // CHECKED_FILES))]
+    unreadable = sum(
+        kind.problem(data) is not None
+        for start in range(0, len(some), FILES_AT_A_TIME)
+        for data in snapshot.values(name, some[start : start + FILES_AT_A_TIME])
+        if data is not None
+    )
+    if not unreadable:
+        return {}
+    return {"unreadable": unreadable} | (
+        {"files looked at": len(some)} if len(some) < len(rows) else {}
+    )
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -127,7 +127,8 @@ def import_feedback(
     """Take corrections from a table, under the rules by which the service takes them.
 
     A row names a prediction (``prediction_id``, or ``id`` as in an answer) or brings the input
-    columns; the right value is in the column of the target's name, else in ``value``. A column ``who`` overrides `who`.
+    columns; the right value is in the column of the target's name, else in ``value``. A column
+    ``who`` overrides `who`.
 
     Args:
       log: Where they go.
