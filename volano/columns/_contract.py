@@ -20,6 +20,7 @@ __all__ = [
     "Ragged",
     "Use",
     "Windows",
+    "cell_of",
     "facts_of",
     "schema_of",
 ]
@@ -34,10 +35,12 @@ class Inference:
     Attributes:
       score: 0 (cannot be) to 1 (certain); the highest score wins.
       reason: Why, in words that `volano init` prints.
+      options: Options without which the values would be read otherwise; `volano init` writes them.
     """
 
     score: float
     reason: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,8 @@ class EncodedSplit:
     Attributes:
       columns: Input column -> its encoded rows, memory-mapped.
       target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
-        of forecasts the steps to come, shape (num_rows, horizon, num_series).
+        of labels see `FittedLabels.targets`; of forecasts the steps to come, shape (num_rows,
+        horizon, num_series).
     """
 
     columns: Mapping[str, Encoded]
@@ -209,6 +213,12 @@ def facts_of(column: FittedColumn) -> dict[str, Any]:
     return dict(facts()) if callable(facts) else {}
 
 
+def cell_of(column: FittedColumn, value: Any) -> Any:
+    """A value of the target as a cell of a table: what its `cell` says; as it is without one."""
+    cell = getattr(column, "cell", None)
+    return cell(value) if callable(cell) else value
+
+
 class Column(Protocol):
     """A column type: what a third party implements to add one.
 
@@ -222,6 +232,8 @@ class Column(Protocol):
       names: Whether a target of this type is one name out of few, which can be counted.
       in_order: Need not be there: whether, as the target, its rows are steps in time, and examples
         are windows of them.
+      canonical: Need not be there: of a target that is several names at once, a cell and the
+        options -> a JSON list of its names, sorted; None where nothing is said.
       hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.

@@ -21,6 +21,7 @@ _KINDS: dict[str, tuple[str, Use]] = {
     "category": ("volano.columns.category:CategoryColumn", "both"),
     "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
     "image": ("volano.columns.image:ImageColumn", "input"),
+    "labels": ("volano.columns.labels:LabelsColumn", "target"),
     "number": ("volano.columns.number:NumberColumn", "both"),
     "series": ("volano.columns.series:SeriesColumn", "both"),
     "vector": ("volano.columns.vector:VectorColumn", "input"),

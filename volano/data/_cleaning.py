@@ -125,6 +125,10 @@ def clean(
         num_classes = int(np.count_nonzero(_label_counts(snapshot, dropped)))
         if num_classes < 2:
             raise _nothing_left(snapshot, kinds, num_classes)
+    elif snapshot.summary.several:
+        # The names are rare, not the rows: what `rare: drop` leaves out is the name.
+        counts = snapshot.label_rows().items()
+        rare_classes = {name: rows for name, rows in counts if rows < spec.rare_below}
     if findings:
         try:
             with findings.open("w", encoding="utf-8", newline="\n") as stream:

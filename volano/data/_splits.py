@@ -46,8 +46,8 @@ def choose_golden(
       Indices, ascending, int64; empty when no class can spare a row.
     """
     # Targets that cannot be counted make one class of all rows.
-    counted = snapshot.summary.counted
-    num_labels = len(snapshot.labels) if counted else 1
+    names = snapshot.summary.counted or snapshot.summary.several
+    num_labels = snapshot.num_strata
     available = np.zeros(num_labels, np.int64)
 
     def partitions() -> Iterator[_Scored]:
@@ -55,11 +55,10 @@ def choose_golden(
             first = groups.starts
             low = np.minimum.reduceat(groups.labels, first)
             high = np.maximum.reduceat(groups.labels, first)
-            alike = (low == high) | (not counted)
+            alike = (low == high) | (not names)
             usable = first[alike & (groups.rows[first] < snapshot.num_source_rows)]
             score = mix(groups.hi[usable], groups.lo[usable], seed)
-            labels = groups.labels[usable] if counted else np.zeros(len(usable), np.int32)
-            yield groups.rows[usable], labels, score
+            yield groups.rows[usable], snapshot.strata(groups.rows[usable]), score
 
     for _, labels, _ in partitions():
         available += np.bincount(labels, minlength=num_labels)
@@ -85,7 +84,7 @@ def split_snapshot(
     for part in row_ranges(len(rows)):
         keys = snapshot.keys[rows[part]]
         score[part] = mix(keys["folded_hi"], keys["folded_lo"], seed)
-        labels[part] = keys["label"] if snapshot.summary.counted else 0
+        labels[part] = snapshot.strata(rows[part])
     return _split(rows, labels, score, share)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from volano.export._graph import TREE_DOMAIN, GraphWriter
 from volano.models import EnsembleModel, LinearModel, TableFeature, TreesModel
-from volano.models.ensemble import LEAST_SHARE
+from volano.models.ensemble import LEAST_CHANCE, LEAST_SHARE
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -180,12 +180,20 @@ def write_ensemble(writer: GraphWriter, model: EnsembleModel, values: dict[str, 
         if model.classes:
             divisor = writer.weight(np.array(member.temperature, np.float32))
             found = writer.node("Softmax", [writer.node("Div", [found, divisor])], axis=1)
+        elif model.several:
+            divisor = writer.weight(np.array(member.temperature, np.float32))
+            found = writer.node("Sigmoid", [writer.node("Div", [found, divisor])])
         found = writer.node("Mul", [found, writer.weight(np.array(member.weight, np.float32))])
         total = found if total is None else writer.node("Add", [total, found])
     assert total is not None
     if model.classes:
         least = writer.weight(np.array(LEAST_SHARE, np.float32))
         total = writer.node("Log", [writer.node("Max", [total, least])])
+    elif model.several:
+        ends = [writer.weight(np.array(end, np.float32)) for end in (LEAST_CHANCE, 1 - LEAST_CHANCE)]
+        total = writer.node("Min", [writer.node("Max", [total, ends[0]]), ends[1]])
+        rest = writer.node("Sub", [writer.weight(np.ones((), np.float32)), total])
+        total = writer.node("Log", [writer.node("Div", [total, rest])])
     return total
 
 

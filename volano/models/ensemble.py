@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
 
-__all__ = ["LEAST_SHARE", "EnsembleModel", "Member", "mixed"]
+__all__ = ["LEAST_CHANCE", "LEAST_SHARE", "EnsembleModel", "Member", "mixed"]
 
 Floats = NDArray[np.float32]
 
 LEAST_SHARE = 1e-9
 """No share of a class is smaller, so that its logarithm is a number."""
+
+LEAST_CHANCE = 1e-6
+"""No chance of a label is nearer to 0 or 1: a float32 holds no more digits of it."""
 
 _FILE = "ensemble.json"
 
@@ -40,13 +43,20 @@ class Member:
     temperature: float
 
 
-def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: bool) -> Floats:
+def mixed(
+    outputs: Sequence[NDArray[Any]],
+    members: Sequence[Any],
+    *,
+    classes: bool,
+    several: bool = False,
+) -> Floats:
     """What an ensemble answers, from what its members answer; see `EnsembleModel`.
 
     Args:
       outputs: Of each member, shape (num_rows, num_outputs).
       members: Each with a ``weight`` and a ``temperature``.
-      classes: Whether outputs are logits.
+      classes: Whether outputs are logits, of which one is right.
+      several: Whether they are logits, of which any number is right.
     """
     total = np.zeros(outputs[0].shape, np.float64)
     for found, member in zip(outputs, members, strict=True):
@@ -55,9 +65,14 @@ def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: b
             values = values / member.temperature
             values = np.exp(values - values.max(axis=1, keepdims=True))
             values /= values.sum(axis=1, keepdims=True)
+        elif several:
+            values = 1 / (1 + np.exp(-np.clip(values / member.temperature, -500, 500)))
         total += member.weight * values
     if classes:
         total = np.log(np.maximum(total, LEAST_SHARE))
+    elif several:
+        total = np.clip(total, LEAST_CHANCE, 1 - LEAST_CHANCE)
+        total = np.log(total / (1 - total))
     return total.astype(np.float32)
 
 
@@ -65,18 +80,22 @@ def mixed(outputs: Sequence[NDArray[Any]], members: Sequence[Any], *, classes: b
 class EnsembleModel:
     """outputs = sum of w y, or for classes log(sum of w softmax(z / T)), over the members.
 
+    For labels logit(sum of w sigmoid(z / T)).
+
     Attributes:
       members: At least one; all are models of tables.
-      classes: Whether the outputs are logits.
+      classes: Whether the outputs are logits, of which one is right.
+      several: Whether they are logits, of which any number is right.
     """
 
     family: ClassVar[str] = "ensemble"
     members: tuple[Member, ...]
     classes: bool
+    several: bool = False
 
     def mixed(self, outputs: Sequence[NDArray[Any]]) -> Floats:
         """What it answers, from what each member answers."""
-        return mixed(outputs, self.members, classes=self.classes)
+        return mixed(outputs, self.members, classes=self.classes, several=self.several)
 
     def num_weights(self) -> int:
         """Numbers that were fitted."""
@@ -90,6 +109,7 @@ class EnsembleModel:
             save_model(member.model, folder / member.name)
         state = {
             "classes": self.classes,
+            "several": self.several,
             "members": [[m.name, m.weight, m.temperature] for m in self.members],
         }
         (folder / _FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -107,4 +127,4 @@ class EnsembleModel:
             Member(name, load(folder / name, inputs), weight, temperature)
             for name, weight, temperature in state["members"]
         ]
-        return cls(tuple(members), state["classes"])
+        return cls(tuple(members), state["classes"], state.get("several", False))

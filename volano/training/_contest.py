@@ -21,7 +21,7 @@ from volano.training._search import Trial, Trials
 
 __all__ = ["Contest", "compete"]
 
-TASKS = ("classification", "regression")
+TASKS = ("classification", "multilabel", "regression")
 """Tasks whose rows are judged one by one, so that models of tables can be searched and mixed."""
 
 PATIENT_TRIALS = 1000
@@ -75,7 +75,12 @@ def compete(
     crossed = crossed and job.validation.num_rows > 0
     splits = [job.train, job.validation] if crossed else [job.validation]
     targets = np.asarray(joined(splits).target)
-    judge = Judge(targets, job.spec, classes=job.task == "classification")
+    judge = Judge(
+        targets,
+        job.spec,
+        classes=job.task == "classification",
+        several=job.task == "multilabel",
+    )
     held = Trials(job.scratch / "trials", job, judge, crossed=crossed)
     deadline = math.inf
     if budget_s is not None:
@@ -152,7 +157,12 @@ def _mix(job: Job, held: Trials, judge: Judge, others: _Others) -> None:
         return
     names = [f"{trial.model}-{trial.number}" for trial in best]
     model = ensemble_of(
-        names, [fit.model for fit in fits], weights, temperatures, classes=judge.classes
+        names,
+        [fit.model for fit in fits],
+        weights,
+        temperatures,
+        classes=judge.classes,
+        several=judge.several,
     )
     answers = [fit.outputs if fit.answers is None else fit.answers for fit in fits]
     taken = [output for output, weight in zip(answers, weights, strict=True) if weight > 0]

@@ -73,6 +73,9 @@ def fold_of(split: EncodedSplit, seed: int) -> Ints:
     keys = whole.view([("bytes", np.void, whole.shape[1])]).ravel()
     _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
     target = np.asarray(split.target)[first]
+    if target.ndim > 1:
+        # Of several names the sets, so that every fold has its part of each that comes back.
+        target = np.unique(target, axis=0, return_inverse=True)[1].ravel()
     drawn = np.random.default_rng(seed).permutation(len(first))
     # Dealt out in the order of the target: every fold gets its share of each class, or of each
     # range of numbers.

@@ -101,6 +101,20 @@ class Job:
         """Outputs of a model of this task: one per class, or one."""
         return len(getattr(self.prepared.target, "names", ())) or 1
 
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """Of several names: 1 where a name applies, shape (num_rows, num_outputs)."""
+        return np.asarray(np.asarray(self.train.target)[:, :-1] > 0, np.float64)
+
+    def label_weights(self, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of several names: what a row that has a name counts for it, one that has not being 1."""
+        if self.spec.class_weights == "none":
+            return np.ones(truth.shape[1])
+        # One row more of each kind: a name that no row has weighs much, but not without end.
+        having = truth.sum(axis=0) + 1
+        weights: NDArray[np.float64] = (len(truth) + 2 - having) / having
+        return weights
+
     def row_weights(self, split: EncodedSplit) -> NDArray[np.float64] | None:
         """Weight of each row, mean 1, where classes are to count the same; else None."""
         if self.spec.class_weights == "none" or self.task != "classification":

@@ -1,5 +1,7 @@
 """Linear models: ridge by the normal equation, logistic regression by L-BFGS, all else by SGD.
 
+Of several names each has a logistic regression of its own.
+
 Each is fitted at several penalties, and validation rows choose.
 """
 
@@ -128,11 +130,16 @@ class LinearLearner:
         rows = np.arange(len(target))
         if way != "ridge" and len(target) > MAX_ROWS:
             rows = rows[:: -(-len(target) // MAX_ROWS)]
+            if job.task == "multilabel":
+                names, places = np.nonzero(target[:, :-1].T)
+                rows = np.union1d(rows, places[np.unique(names, return_index=True)[1]])
             if job.task == "classification":
                 # The first row of each class is in, or a rare class would be lost as a whole.
                 rows = np.union1d(rows, np.unique(target, return_index=True)[1])
         train_ND = design(features, *table_arrays(features, train, rows))
         target = target[rows]
+        if job.task == "multilabel":
+            target = np.asarray(target[:, :-1] > 0, np.float64)
         weights = job.row_weights(train)
         penalties = PENALTIES[job.task != "regression" :]
         if job.spec.penalty == "none":
@@ -174,6 +181,8 @@ def _way(job: Job) -> str:
         )
     if spec.solver == "sgd" or not exact:
         return "descent"
+    if job.task == "multilabel":
+        return "several"
     return "ridge" if regression else "logistic"
 
 
@@ -196,7 +205,10 @@ def _descents(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any
         target = (target - centre) / spread
     name = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
     width = huber_width(target) if name == "huber" else 1.0
-    loss = smooth_loss(name, quantile=spec.quantile, width=width)
+    positive = None
+    if job.task == "multilabel":
+        name, positive = "binary", job.label_weights(target)
+    loss = smooth_loss(name, quantile=spec.quantile, width=width, positive=positive)
     half = {"l1": (1.0, 0.0), "elastic": (0.5, 0.5)}.get(spec.penalty, (0.0, 1.0))
     found = None
     for penalty in sorted(penalties, reverse=True):
@@ -243,7 +255,41 @@ def _logistics(train_ND: Any, target: Any, job: Job, weights: Any, penalties: An
         yield penalty, coefficients, bias
 
 
-_WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents}
+def _several(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any) -> Any:
+    """A logistic regression for each name, all at once, the strongest penalty first.
+
+    The loss is a sum over the names, each with weights of its own: its least is the least of each.
+    """
+    from scipy.optimize import minimize
+
+    del weights
+    num_rows, num_columns = train_ND.shape
+    loss = smooth_loss("binary", positive=job.label_weights(target))
+    share = (target.sum(axis=0) + 1) / (num_rows + 2)
+    shape = (num_columns + 1, target.shape[1])
+    w = np.zeros(shape)
+    w[-1] = np.log(share / (1 - share))
+
+    for penalty in sorted(penalties, reverse=True):
+
+        def worth(flat: Floats, penalty: float = penalty) -> tuple[float, Floats]:
+            w = flat.reshape(shape)
+            losses, slopes = loss(np.asarray(train_ND @ w[:-1] + w[-1]), target)
+            gradient = np.concatenate(
+                [
+                    np.asarray(train_ND.T @ slopes) / num_rows + penalty * w[:-1],
+                    slopes.sum(axis=0)[None] / num_rows,
+                ]
+            )
+            return float(losses.mean()) + penalty / 2 * float((w[:-1] ** 2).sum()), gradient.ravel()
+
+        # Stopping early only makes the penalty a little larger.
+        found = minimize(worth, w.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        w = found.x.reshape(shape)
+        yield penalty, w[:-1], w[-1]
+
+
+_WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents, "several": _several}
 
 
 def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Floats) -> LinearModel:
@@ -268,6 +314,12 @@ def _loss(job: Job) -> Any:
     unit = (float(target.astype(np.float64).std()) or 1.0) if regression else 1.0
     width = huber_width(target) / unit if name == "huber" else 1.0
     loss = smooth_loss(name, quantile=job.spec.quantile, width=width)
+
+    if job.task == "multilabel":
+        decided = smooth_loss("binary")
+        return lambda outputs, targets: float(
+            decided(outputs.astype(np.float64), np.asarray(targets[:, :-1] > 0, np.float64))[0].mean()
+        )
 
     def mean(outputs: Any, targets: Any) -> float:
         known = ~np.isnan(targets) if regression else targets >= 0

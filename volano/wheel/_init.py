@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from volano.columns import column_kind, column_uses
 from volano.data import check_labels, is_missing, regular_dates, resolve, sample
@@ -113,9 +114,11 @@ def init_wheel(
     ordered = _in_time_order(values, target)
     if ordered:
         target, target_kind, target_reason, inputs, reasons = ordered
+        options: dict[str, Mapping[str, Any]] = {}
     else:
         target, target_kind, target_reason = _target(values, target)
-        inputs, reasons = _inputs(values, target)
+        inputs, reasons, options = _inputs(values, target)
+        options[target] = column_kind(target_kind).infer(values[target], "target").options
     root.mkdir(parents=True, exist_ok=True)
     spec = spec_text(
         name or _name(data[0]),
@@ -124,6 +127,7 @@ def init_wheel(
         inputs,
         target,
         target_kind,
+        options,
     )
     path.write_text(spec, encoding="utf-8")
     return InitResult(
@@ -261,9 +265,10 @@ def _candidates(values: dict[str, list[str | None]]) -> str:
 
 def _inputs(
     values: dict[str, list[str | None]], target: str
-) -> tuple[dict[str, str], tuple[str, ...]]:
+) -> tuple[dict[str, str], tuple[str, ...], dict[str, Mapping[str, Any]]]:
     able = [kind for kind, use in column_uses().items() if use in ("input", "both")]
     inputs: dict[str, str] = {}
+    options: dict[str, Mapping[str, Any]] = {}
     reasons = []
     best: tuple[float, str, str] | None = None
     for name, column in values.items():
@@ -278,7 +283,7 @@ def _inputs(
         if best is None or found.score > best[0]:
             best = (found.score, name, kind)
         if found.score >= LEAST_SCORE:
-            inputs[name] = kind
+            inputs[name], options[name] = kind, found.options
             reasons.append(f"{_short(name)}: {kind}: {found.reason}")
         else:
             like = " or ".join(able)
@@ -292,7 +297,7 @@ def _inputs(
             )
         inputs[best[1]] = best[2]
         reasons.append(f"{best[1]}: {best[2]} all the same: nothing else is there to learn from")
-    return inputs, tuple(reasons)
+    return inputs, tuple(reasons), options
 
 
 def _name(address: str) -> str:
