@@ -197,6 +197,9 @@ class FittedColumn(Protocol):
     def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
         """Read what `save` wrote: file name -> content."""
 
+    # A target that is names has ``names``. One that is several at once also has ``split``, a value
+    # -> its names or None, and ``cell``, a value -> a cell of a table.
+
 
 def schema_of(column: FittedColumn) -> dict[str, Any]:
     """What a value is in JSON, as JSON Schema with an example: what the column's `schema` says.

@@ -107,8 +107,12 @@ class FittedLabels:
     def _places(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.names)}
 
+    def split(self, value: object) -> tuple[str, ...] | None:
+        """The names of a value, known ones and others; None where it is no list of names."""
+        return parse_labels(value, self.separator)
+
     def check(self, value: object) -> list[str]:
-        found = parse_labels(value, self.separator)
+        found = self.split(value)
         if found is None:
             raise RequestError(
                 17,
