@@ -60,7 +60,9 @@ def inferred(cells: list[str]) -> tuple[float, dict[str, object]]:
 
 def test_a_separator_is_found_where_it_is_clear() -> None:
     for separator in ("|", ";", ","):
-        cells = [cell.replace("|", separator) for cell in ("red|round", "red", "blue|round", "blue")]
+        cells = [
+            cell.replace("|", separator) for cell in ("red|round", "red", "blue|round", "blue")
+        ]
         score, options = inferred(cells)
         assert score > 0.98
         assert options == {"separator": separator}

@@ -301,7 +301,7 @@ def label_text_baselines(
     from sklearn.svm import LinearSVC
 
     found = {"commonest": _commonest(truth, len(texts))}
-    rows = _bounded_rows(train_texts, truth.any(axis=1).astype(np.int64), seed)
+    rows = _bounded_rows(train_texts, np.asarray(truth.any(axis=1), np.int64), seed)
     truth_MK = truth[rows]
     features = _tfidf(
         [train_texts[row][:MAX_TEXT_CHARACTERS] for row in rows], texts, truth.shape[1]

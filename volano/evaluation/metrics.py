@@ -463,7 +463,9 @@ def equal_mass_bins(confidence_N: Floats) -> Ints:
     return np.unique(raw_N, return_inverse=True)[1].astype(np.int64)
 
 
-def reliability_bins(confidence_N: Floats, right_N: Floats, bin_N: Ints) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(
+    confidence_N: Floats, right_N: Floats, bin_N: Ints
+) -> tuple[ReliabilityBin, ...]:
     bins = []
     for code in range(int(bin_N.max()) + 1):
         inside_N = bin_N == code

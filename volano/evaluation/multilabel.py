@@ -1,9 +1,9 @@
 """How good sets of names are, each measure with its 95% interval; and what decides a name.
 
-    Jaccard index of a row   |A and T| / |A or T|    of its answer A and the truth T; 1 for none, none
-    F1                       2 TP / (2 TP + FP + FN)  over all decisions (micro), or the mean over
-                                                      names that occur or are given (macro)
-    Hamming loss             share of all decisions that are wrong
+    Jaccard index   |A and T| / |A or T|     of a row's answer A and truth T; 1 where both are empty
+    F1              2 TP / (2 TP + FP + FN)  over all decisions (micro), or the mean over names that
+                                             occur or are given (macro)
+    Hamming loss    share of all decisions that are wrong
 
 Tsoumakas and Katakis, `Multi-Label Classification: An Overview
 <https://doi.org/10.4018/jdwm.2007070101>`_, 2007.

@@ -76,7 +76,7 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def average_precisions(scores_N: Floats, positive_N: Any, times_BN: npt.NDArray[Any]) -> Floats:
-    """`average_precision` with each row counted so many times; shape (B,), NaN without positives."""
+    """`average_precision`, each row counted so many times; shape (B,), NaN without positives."""
     return _both(*_ordered(scores_N), np.asarray(positive_N, np.bool_), times_BN)[1]
 
 

@@ -190,7 +190,9 @@ def write_ensemble(writer: GraphWriter, model: EnsembleModel, values: dict[str, 
         least = writer.weight(np.array(LEAST_SHARE, np.float32))
         total = writer.node("Log", [writer.node("Max", [total, least])])
     elif model.several:
-        ends = [writer.weight(np.array(end, np.float32)) for end in (LEAST_CHANCE, 1 - LEAST_CHANCE)]
+        ends = [
+            writer.weight(np.array(end, np.float32)) for end in (LEAST_CHANCE, 1 - LEAST_CHANCE)
+        ]
         total = writer.node("Min", [writer.node("Max", [total, ends[0]]), ends[1]])
         rest = writer.node("Sub", [writer.weight(np.ones((), np.float32)), total])
         total = writer.node("Log", [writer.node("Div", [total, rest])])

@@ -52,6 +52,7 @@ def fit_labels(job: Job) -> Fit:
         job.step("growing trees", name, job.num_outputs)
         if having[name] in (0, len(truth)):
             base[name] = np.log((having[name] + 1) / (len(truth) - having[name] + 1))
+            rounds[f"rounds_{name}"] = 1.0  # folds without a rare name have a say in its trees too
             continue
         own = {**settings, "scale_pos_weight": float(weights[name])}
         fixed = int(job.settings.get(f"rounds_{name}", 0))
@@ -59,9 +60,7 @@ def fit_labels(job: Job) -> Fit:
         sets, callbacks = [], [stop_when_late(job)]
         if held is not None and not fixed:
             sets = [data.create_valid(held, known[:, name])]
-            callbacks.append(
-                lightgbm.early_stopping(PATIENCE, verbose=False, min_delta=LEAST_GAIN)
-            )
+            callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False, min_delta=LEAST_GAIN))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             booster = lightgbm.train(

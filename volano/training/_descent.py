@@ -24,7 +24,8 @@ __all__ = ["Smooth", "descend", "smooth_loss"]
 Floats = NDArray[np.float64]
 
 Smooth = Callable[[Floats, NDArray[Any]], tuple[Floats, Floats]]
-"""Outputs (N, K) and targets (N,), of names (N, K) -> the loss of each row (N,), its gradient by the outputs."""
+"""Outputs (N, K) and targets (N,), of names (N, K) -> the loss of each row (N,), its gradient by
+the outputs."""
 
 MAX_EPOCHS = 200
 TOLERANCE = 1e-9

@@ -178,9 +178,7 @@ def select(
     part = np.random.default_rng(seed).permutation(num_rows) % PARTS
     # A row of unknown class is answered with the weights of all.
     stacked = np.stack([np.asarray(output, np.float64) for output in outputs])
-    stacked = np.stack(
-        [judge.shares(one, t) for one, t in zip(stacked, temperatures, strict=True)]
-    )
+    stacked = np.stack([judge.shares(one, t) for one, t in zip(stacked, temperatures, strict=True)])
     expected = np.tensordot(weights, stacked, axes=1)
     for fold in range(PARTS):
         others = _greedy(judge, values, np.flatnonzero(part != fold))

@@ -294,9 +294,9 @@ def stop_when_late(job: Job) -> Any:
     from lightgbm.callback import EarlyStopException
 
     def look(environment: Any) -> None:
-        if environment.iteration % LEAST_STEP == 0 and environment.evaluation_result_list:
-            if job.late:
-                raise EarlyStopException(environment.iteration, environment.evaluation_result_list)
+        found = environment.evaluation_result_list
+        if environment.iteration % LEAST_STEP == 0 and found and job.late:
+            raise EarlyStopException(environment.iteration, found)
 
     return look
 

@@ -203,7 +203,7 @@ def _descents(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any
         target = target.astype(np.float64)
         centre, spread = float(target.mean()), float(target.std()) or 1.0
         target = (target - centre) / spread
-    name = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
+    name: str = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
     width = huber_width(target) if name == "huber" else 1.0
     positive = None
     if job.task == "multilabel":
@@ -318,7 +318,9 @@ def _loss(job: Job) -> Any:
     if job.task == "multilabel":
         decided = smooth_loss("binary")
         return lambda outputs, targets: float(
-            decided(outputs.astype(np.float64), np.asarray(targets[:, :-1] > 0, np.float64))[0].mean()
+            decided(outputs.astype(np.float64), np.asarray(targets[:, :-1] > 0, np.float64))[
+                0
+            ].mean()
         )
 
     def mean(outputs: Any, targets: Any) -> float:

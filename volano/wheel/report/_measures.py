@@ -117,7 +117,9 @@ MEASURES: Mapping[str, Measure] = {
         "of the labels given or right, the share that are both; mean over the rows",
         card="Right labels (Jaccard index)",
     ),
-    "f1_micro": _share("F1, over all decisions", "precision and recall in one; each label of a row"),
+    "f1_micro": _share(
+        "F1, over all decisions", "precision and recall in one; each label of a row"
+    ),
     "subset_accuracy": _share(
         "Exactly right", "share of the rows whose labels are all right, with none too many"
     ),
