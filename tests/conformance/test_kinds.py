@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "category": (["good", "bad", "good", "很好"], {"buckets": 3, "min_rows": 2}),
     "datetime": (["2026-01-31", "28.02.2026 13:30", "1/3/2026", "", "2025-12-24T18:00:00Z"], {}),
     "labels": (["good|bad", '["bad"]', "[]", "很好 | good", "['x', 'y z']"], {"empty": "none"}),
+    "id": (["U1", "U2", "U1", "", "很好"], {"min_rows": 2, "buckets": 3}),
     "number": (["1", "-2.5", "1,234.50", "", "3e4", "$ 7"], {"scale": "quantile"}),
     "series": (["1 2 3", "[4, 5.5]", "6;7;8;9"], {"window": 3}),
     "vector": (["[1, 2.5]", "3 -4", "", "0;1e9"], {}),

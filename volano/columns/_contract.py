@@ -148,10 +148,12 @@ class EncodedSplit:
       target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
         of labels see `FittedLabels.targets`; of forecasts the steps to come, shape (num_rows,
         horizon, num_series).
+      groups: Of each row the group that is held out as a whole; None where nothing groups rows.
     """
 
     columns: Mapping[str, Encoded]
     target: NDArray[Any] | Windows
+    groups: NDArray[np.uint64] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -237,6 +239,10 @@ class Column(Protocol):
         are windows of them.
       canonical: Need not be there: of a target that is several names at once, a cell and the
         options -> a JSON list of its names, sorted; None where nothing is said.
+      infer_named: Need not be there: `infer` with the column's name before the values.
+      left_out: Need not be there: name and values -> why `volano init` leaves the column out
+        whatever other types say of it, in words, or None.
+      warn: Need not be there: name and values -> what `volano check` warns of, in words, or None.
       hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.

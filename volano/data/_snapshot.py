@@ -4,6 +4,7 @@
     keys.npy        one KEY_DTYPE per row: hashes and the label's code
     labels.json     labels in the order of their codes, with their numbers of rows
     strata.npy      of targets that are several names at once: the code of each row's rarest
+    groups.npy      where a column groups rows: a hash of each row's group
     findings.jsonl  broken, empty and repaired rows, each with its place
     summary.json    counts, and what was found in each file
     media.pack, media.index.npy   the photos and recordings that the rows refer to, if any
@@ -28,6 +29,8 @@ import numpy as np
 
 from volano.columns import MediaKind
 from volano.data._form import TableForm
+from volano.data._keyed import FILE as GROUPS
+from volano.data._keyed import write_groups
 from volano.data._keys import KEY_DTYPE
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
 from volano.data._media import Packer, media_columns
@@ -96,6 +99,7 @@ class SnapshotSummary:
       counted: Whether the targets are names out of few; else the code of a row only tells whether
         two targets are the same, and there are no labels unless `several`.
       several: Whether a target is any number of names, written as a JSON list.
+      group: Inputs whose rows of one value are held out together.
       observations: Whether equal rows are several observations and not one row twice.
       media: Inputs that are files, whose cells refer to the pack.
     """
@@ -118,6 +122,7 @@ class SnapshotSummary:
     observations: bool = False
     media: tuple[str, ...] = ()
     several: bool = False
+    group: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -131,6 +136,7 @@ def take_snapshot(
     out: Path,
     kinds: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    group: Sequence[str] = (),
     feedback: Iterable[FeedbackRow] = (),
     on_broken: Literal["drop", "fail"] = "drop",
     on_empty: Literal["drop", "fail"] = "drop",
@@ -147,6 +153,7 @@ def take_snapshot(
       out: Folder for the files; it is made if need be.
       kinds: Column -> type, for all but texts and a target of names.
       options: The target's, for types that read cells by them.
+      group: Inputs whose rows of one value are held out together.
       feedback: Corrections, oldest first.
       on_broken: Leave rows out that cannot be parsed, or fail at the first.
       on_empty: Leave rows out that lack all inputs or the target, or fail at the first.
@@ -169,6 +176,7 @@ def take_snapshot(
         observations=form.observations,
         media=tuple(media),
         several=form.canonical is not None,
+        group=tuple(group),
     )
     out.mkdir(parents=True, exist_ok=True)
     done = False
@@ -202,12 +210,14 @@ def take_snapshot(
             summary.notes += unparted(writer.counts, summary.num_rows)
             write_strata(out, writer.counts, summary)
         _finish(out, writer.counts, summary)
+        if group:
+            write_groups(out, group, np.load(out / "keys.npy", mmap_mode="r"))
         done = True
     except OSError as error:
         raise disk_error(out, error) from None
     finally:
         if not done:
-            for name in (*FILES, *MEDIA_FILES, STRATA):
+            for name in (*FILES, *MEDIA_FILES, STRATA, GROUPS):
                 (out / name).unlink(missing_ok=True)
     return summary
 

@@ -10,6 +10,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from volano.data._keyed import FILE as GROUPS
 from volano.data._media import Pack
 from volano.data._parquet import import_pyarrow
 from volano.data._snapshot import FEEDBACK, MEDIA, STRATA, SnapshotSummary
@@ -79,6 +80,7 @@ class Snapshot:
       summary: What went in and what did not.
       labels: In the order of their codes.
       keys: Hashes and label codes, memory-mapped, one KEY_DTYPE per row.
+      groups: Of each row the hash of its group, memory-mapped; None where nothing groups rows.
       path: Its folder.
     """
 
@@ -88,8 +90,12 @@ class Snapshot:
             fields["inputs"] = tuple(fields["inputs"])
             fields["labels"] = tuple(fields["labels"])
             fields["media"] = tuple(fields.get("media", ()))
+            fields["group"] = tuple(fields.get("group", ()))
             self.summary = SnapshotSummary(**fields)
             self.keys: npt.NDArray[np.void] = np.load(path / "keys.npy", mmap_mode="r")
+            self.groups: npt.NDArray[np.uint64] | None = None
+            if self.summary.group:
+                self.groups = np.load(path / GROUPS, mmap_mode="r")
             self._strata = np.load(path / STRATA, mmap_mode="r") if self.summary.several else None
             self._pack = Pack(path / MEDIA) if self.summary.media else None
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volano.data._groups import PARTITION_ROWS, grouped, mix, row_ranges
+from volano.data._keyed import choose_groups
 from volano.data._keys import Hashes
 from volano.data._snapshot_file import RowIndices, Snapshot
 
@@ -31,6 +32,8 @@ def choose_golden(
     partition_rows: int = PARTITION_ROWS,
 ) -> RowIndices:
     """Rows to freeze as golden rows, each class by its share.
+
+    Where a column groups rows, whole groups are chosen, whatever their classes.
 
     Only rows of the sources are chosen, one at the most of those that are alike up to case, space
     and punctuation, and none whose likes have different labels. Each class keeps two rows for
@@ -63,6 +66,10 @@ def choose_golden(
     for _, labels, _ in partitions():
         available += np.bincount(labels, minlength=num_labels)
     wanted = min(max_rows, round(share * int(available.sum())))
+    if snapshot.groups is not None:
+        # Whole groups: every row of a chosen one judges, but for repeats and conflicts.
+        able = np.sort(np.concatenate([rows for rows, _, _ in partitions()]))
+        return able[choose_groups(np.asarray(snapshot.groups[able]), wanted, seed)]
     quota = _apportion(available, wanted, np.maximum(available - 2, 0))
     # A second pass keeps the rows with the lowest scores of each class, never more than asked for.
     best: _Scored = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint64))
@@ -84,6 +91,9 @@ def split_snapshot(
     for part in row_ranges(len(rows)):
         keys = snapshot.keys[rows[part]]
         score[part] = mix(keys["folded_hi"], keys["folded_lo"], seed)
+        if snapshot.groups is not None:
+            group = np.asarray(snapshot.groups[rows[part]])
+            score[part] = mix(group, group, seed)
         labels[part] = snapshot.strata(rows[part])
     return _split(rows, labels, score, share)
 

@@ -21,17 +21,21 @@ class TableFeature:
       column: Its name.
       size: Numbers per row; 0 for a column of codes.
       num_codes: Different codes; 0 for a column of numbers.
+      by_target: Whether trees may have the codes in the order of their mean targets. A key has few
+        rows, whose targets would be told again: its codes stay in the order of their rows' number.
     """
 
     column: str
     size: int
     num_codes: int
+    by_target: bool = True
 
 
 def _feature(name: str, column: FittedColumn) -> TableFeature | None:
     arrays = column.encode([]).arrays
     if set(arrays) == {"codes"}:
-        return TableFeature(name, 0, column.num_codes)  # type: ignore[attr-defined]
+        num_codes: int = column.num_codes  # type: ignore[attr-defined]
+        return TableFeature(name, 0, num_codes, getattr(column, "by_target", True))
     values = arrays.get("values")
     if set(arrays) == {"values"} and not isinstance(values, Ragged) and values.ndim == 2:  # type: ignore[union-attr]
         return TableFeature(name, values.shape[1], 0)  # type: ignore[union-attr]

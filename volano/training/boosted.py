@@ -57,12 +57,17 @@ def name_ranks(
       split: Training rows.
       target: A number for each row: the target, or whether it is the commoner class.
     Returns:
-      Per column of names float32, shape (num_codes,): 0, 1, 2, ... in the order of the means.
+      Per column of names float32, shape (num_codes,): 0, 1, 2, ... in the order of the means;
+      of keys in the order of the codes, the commonest first.
     """
     _, codes = table_arrays(features, split)
-    sizes = [feature.num_codes for feature in features if not feature.size]
+    named = [feature for feature in features if not feature.size]
     ranks = []
-    for place, size in enumerate(sizes):
+    for place, feature in enumerate(named):
+        size = feature.num_codes
+        if not feature.by_target:
+            ranks.append(np.arange(size, dtype=np.float32))
+            continue
         sums = np.bincount(codes[:, place], weights=target, minlength=size)
         counts = np.bincount(codes[:, place], minlength=size)
         means = (sums + PRIOR_ROWS * target.mean()) / (counts + PRIOR_ROWS)

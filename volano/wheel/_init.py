@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from volano.columns import column_kind, column_uses
+from volano.columns import Inference, column_kind, column_uses
 from volano.data import check_labels, is_missing, regular_dates, resolve, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.spec import is_reserved
@@ -277,7 +277,10 @@ def _inputs(
         if is_reserved(name) or name in (f"{target}_low", f"{target}_high"):
             reasons.append(f"{_short(name)}: left out: answers use this name themselves")
             continue
-        scored = {kind: column_kind(kind).infer(column) for kind in able}
+        if key := next(filter(None, (_left_out(kind, name, column) for kind in able)), None):
+            reasons.append(f"{_short(name)}: left out: {key}")
+            continue
+        scored = {kind: _infer(kind, name, column) for kind in able}
         kind = max(scored, key=lambda kind: scored[kind].score)
         found = scored[kind]
         if best is None or found.score > best[0]:
@@ -298,6 +301,20 @@ def _inputs(
         inputs[best[1]] = best[2]
         reasons.append(f"{best[1]}: {best[2]} all the same: nothing else is there to learn from")
     return inputs, tuple(reasons), options
+
+
+def _infer(kind: str, name: str, column: list[str | None]) -> Inference:
+    """How well a type fits a column, by its values and, where the type looks at it, its name."""
+    named = getattr(column_kind(kind), "infer_named", None)
+    found: Inference = named(name, column) if named else column_kind(kind).infer(column)
+    return found
+
+
+def _left_out(kind: str, name: str, column: list[str | None]) -> str | None:
+    """Why a type says that no model may learn from a column, whatever others say."""
+    left_out = getattr(column_kind(kind), "left_out", None)
+    found: str | None = left_out(name, column) if left_out else None
+    return found
 
 
 def _name(address: str) -> str:

@@ -12,6 +12,7 @@ from volano.data import (
     Snapshot,
     SourceFile,
     as_text,
+    grouping_columns,
     like_labels,
     media_columns,
     read_batches,
@@ -44,6 +45,7 @@ class DataStage:
             "inputs": {name: column.type for name, column in spec.inputs.items()},
             "target": {name: column.type for name, column in spec.target.items()},
             **_reading(spec),
+            **({"group": group} if (group := grouping_columns(spec.inputs)) else {}),
             "broken": spec.clean.broken,
             "empty": spec.clean.empty,
         }
@@ -58,6 +60,7 @@ class DataStage:
             out=context.out,
             kinds=spec.kinds,
             options=spec.target_column.options,
+            group=grouping_columns(spec.inputs),
             feedback=_feedback(context),
             on_broken=spec.clean.broken,
             on_empty=spec.clean.empty,

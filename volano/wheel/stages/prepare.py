@@ -114,6 +114,8 @@ class PrepareStage:
             kept[split] = np.delete(rows, found.lost)
             unreadable += snapshot.places(rows[found.lost])
             np.save(out / split / "rows.npy", kept[split])
+            if snapshot.groups is not None:
+                np.save(out / split / "groups.npy", snapshot.groups[kept[split]])
         train, validation = kept["train"], kept["validation"]
         if len(train) == 0:
             raise _nothing_left(snapshot)
