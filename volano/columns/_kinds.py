@@ -25,6 +25,7 @@ _KINDS: dict[str, tuple[str, Use]] = {
     "labels": ("volano.columns.labels:LabelsColumn", "target"),
     "number": ("volano.columns.number:NumberColumn", "both"),
     "series": ("volano.columns.series:SeriesColumn", "both"),
+    "sparse": ("volano.columns.sparse:SparseColumn", "input"),
     "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }

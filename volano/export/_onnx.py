@@ -13,7 +13,7 @@ from volano.export._bert import is_bert_shaped, write_bert_features
 from volano.export._forecast import linear_forecast_graph
 from volano.export._graph import GraphWriter
 from volano.export._table import is_plain_table, write_table_inputs, write_table_model
-from volano.models import table_features
+from volano.models import sparse_sizes, table_features
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -33,7 +33,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         return made
     if is_plain_table(model):
         writer = GraphWriter()
-        values = write_table_inputs(writer, table_features(inputs))
+        values = write_table_inputs(writer, table_features(inputs), sparse_sizes(inputs))
         outputs = write_table_model(writer, model, values)
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
     if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):

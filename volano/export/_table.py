@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +36,10 @@ def write_table_model(writer: GraphWriter, model: Any, values: dict[str, str]) -
     return written
 
 
-def write_table_inputs(writer: GraphWriter, features: Sequence[TableFeature]) -> dict[str, str]:
-    """Declare each column's input; returns column -> value."""
+def write_table_inputs(
+    writer: GraphWriter, features: Sequence[TableFeature], sparse: Iterable[str] = ()
+) -> dict[str, str]:
+    """Declare each column's input; returns column -> value, of sparse ones that of the places."""
     found = {}
     for feature in features:
         column = feature.column
@@ -45,6 +47,10 @@ def write_table_inputs(writer: GraphWriter, features: Sequence[TableFeature]) ->
             found[column] = writer.input(f"{column}.values", np.float32, ["rows", feature.size])
         else:
             found[column] = writer.input(f"{column}.codes", np.int64, ["rows"])
+    for place, column in enumerate(sparse):
+        shape = ["rows", f"places_{place}"]
+        found[column] = writer.input(f"{column}.places", np.int64, shape)
+        writer.input(f"{column}.weights", np.float32, shape)
     return found
 
 
@@ -72,6 +78,15 @@ def write_linear(writer: GraphWriter, model: LinearModel, values: dict[str, str]
     named = [feature.column for feature in model.features if not feature.size]
     for column, table in zip(named, model.tables, strict=True):
         terms.append(writer.node("Gather", [writer.weight(table), values[column]], axis=0))
+    for column, weights in model.sparse.items():
+        # Only the places of a row are looked up: a row of zeros stands for the padding.
+        table = np.concatenate([weights, np.zeros((1, weights.shape[1]), np.float32)])
+        each = writer.node("Gather", [writer.weight(table), values[column]], axis=0)
+        last = writer.weight(np.array([2], np.int64))
+        times = writer.node("Unsqueeze", [f"{column}.weights", last])
+        places = writer.weight(np.array([1], np.int64))
+        product = writer.node("Mul", [each, times])
+        terms.append(writer.node("ReduceSum", [product, places], keepdims=0))
     bias = writer.weight(model.bias)
     if not terms:
         raise AssertionError("a table without columns")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from volano.columns import EncodedSplit
 from volano.data import Prepared
-from volano.models import is_table
+from volano.models import is_sparse, is_table
 from volano.spec import TrainSpec
 from volano.tasks import task_for_target
 
@@ -217,7 +217,9 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
     if task_for_target(prepared.target.kind).kind == "forecasting":
         return ("linear",)
     if not all(map(is_table, prepared.inputs.values())):
-        return ("network",)
+        # Places that are nearly all zero: a line takes them as they are, and is hard to beat.
+        rest = [column for column in prepared.inputs.values() if not is_sparse(column)]
+        return ("linear",) if all(map(is_table, rest)) else ("network",)
     if long:
         return ("linear", "forest", "boosted", "network")
     if prepared.split("train").num_rows <= FEW_ROWS:
@@ -230,4 +232,6 @@ def table_refusal(inputs: Mapping[str, Any]) -> str | None:
     others = [name for name, column in inputs.items() if not is_table(column)]
     if not others:
         return None
+    if is_sparse(inputs[others[0]]):
+        return f"it takes a number for each place, and {others[0]!r} is sparse"
     return f"it takes numbers and names, and the column {others[0]!r} is neither"

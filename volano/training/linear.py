@@ -7,14 +7,22 @@ Each is fitted at several penalties, and validation rows choose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import TrainError
-from volano.models import LinearModel, TableFeature, table_arrays, table_features
+from volano.models import (
+    LinearModel,
+    TableFeature,
+    is_sparse,
+    sparse_matrix,
+    sparse_sizes,
+    table_arrays,
+    table_features,
+)
 from volano.training._descent import descend, smooth_loss
 from volano.training._learner import Fit, Job, table_refusal
 from volano.training.boosted import huber_width
@@ -33,8 +41,10 @@ MAX_ROWS = 200_000
 Floats = NDArray[np.float64]
 
 
-def design(features: tuple[TableFeature, ...], numbers: Any, codes: Any) -> Any:
-    """Numbers, marks of missing numbers, and one column per code; scipy CSR, float64."""
+def design(
+    features: tuple[TableFeature, ...], numbers: Any, codes: Any, more: Sequence[Any] = ()
+) -> Any:
+    """Numbers, marks of missing numbers, one column per code, sparse ones; scipy CSR, float64."""
     from scipy import sparse
 
     absent = np.isnan(numbers)
@@ -45,7 +55,7 @@ def design(features: tuple[TableFeature, ...], numbers: Any, codes: Any) -> Any:
     for place, size in enumerate(sizes):
         ones = np.ones(len(codes))
         parts.append(sparse.csr_array((ones, (rows, codes[:, place])), shape=(len(codes), size)))
-    return sparse.hstack(parts, format="csr")
+    return sparse.hstack([*parts, *more], format="csr")
 
 
 def ridge(
@@ -105,7 +115,10 @@ class LinearLearner:
 
     @staticmethod
     def suits(job: Job) -> str | None:
-        return table_refusal(job.prepared.inputs)
+        dense = {
+            name: column for name, column in job.prepared.inputs.items() if not is_sparse(column)
+        }
+        return table_refusal(dense)
 
     @staticmethod
     def defaults(job: Job) -> Sequence[dict[str, Any]]:
@@ -136,7 +149,9 @@ class LinearLearner:
             if job.task == "classification":
                 # The first row of each class is in, or a rare class would be lost as a whole.
                 rows = np.union1d(rows, np.unique(target, return_index=True)[1])
-        train_ND = design(features, *table_arrays(features, train, rows))
+        sizes = sparse_sizes(job.prepared.inputs)
+        more = [sparse_matrix(train.columns[name], size, rows) for name, size in sizes.items()]
+        train_ND = design(features, *table_arrays(features, train, rows), more)
         target = target[rows]
         if job.task == "multilabel":
             target = np.asarray(target[:, :-1] > 0, np.float64)
@@ -154,7 +169,7 @@ class LinearLearner:
             _WAYS[way](train_ND, target, job, None if weights is None else weights[rows], penalties)
         ):
             job.step("linear model", place + 1, len(penalties) + 1)
-            model = _model(features, coefficients, bias)
+            model = _model(features, coefficients, bias, sizes)
             found = loss(model.outputs(validation), known) if len(known) else penalty
             scores.append({"penalty": penalty, "validation_loss": found})
             if best is None or found < best[0]:
@@ -292,15 +307,25 @@ def _several(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any)
 _WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents, "several": _several}
 
 
-def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Floats) -> LinearModel:
+def _model(
+    features: tuple[TableFeature, ...],
+    coefficients: Floats,
+    bias: Floats,
+    sparse: Mapping[str, int],
+) -> LinearModel:
     num_numbers = sum(feature.size for feature in features)
     sizes = [feature.num_codes for feature in features if not feature.size]
     parts = np.split(
         coefficients.astype(np.float32),
-        np.cumsum([num_numbers, num_numbers, *sizes])[:-1],
+        np.cumsum([num_numbers, num_numbers, *sizes, *sparse.values()])[:-1],
     )
     return LinearModel(
-        features, parts[0], parts[1], tuple(parts[2:] if sizes else ()), bias.astype(np.float32)
+        features,
+        parts[0],
+        parts[1],
+        tuple(parts[2 : 2 + len(sizes)]),
+        bias.astype(np.float32),
+        dict(zip(sparse, parts[2 + len(sizes) :], strict=True)),
     )
 
 
