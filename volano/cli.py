@@ -281,6 +281,7 @@ def feedback_import(
             target=wheel.spec.target_name,
             kind=wheel.spec.target_column.type,
             kinds=wheel.spec.kinds,
+            options=wheel.spec.target_column.options,
             known=known,
             who=who,
             new_class=new_class,

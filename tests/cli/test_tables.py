@@ -69,7 +69,8 @@ def test_init_says_the_type_and_reason_of_each_column(tmp_path: Path, run: Any) 
     ):
         assert words in done.out, words
     text = (tmp_path / "volano.yaml").read_text(encoding="utf-8")
-    assert "  # category asks for classification, number asks for regression" in text
+    asked = "category asks for classification, labels asks for multilabel, number asks for"
+    assert f"  # {asked} regression" in text
     # The options of a type are shown once, whatever the number of its columns.
     assert text.count("type: number, scale: auto") == 1
     assert "# size: {type: number, scale: auto}   # scale: standard, robust" in text

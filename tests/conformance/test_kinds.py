@@ -30,6 +30,7 @@ from volano.columns import (
     column_uses,
 )
 from volano.columns.category import FittedCategory
+from volano.columns.labels import FittedLabels
 from volano.columns.number import NumberColumn
 from volano.columns.series import FittedSeries
 from volano.compression import Calibration, pass_kinds
@@ -38,6 +39,7 @@ from volano.spec import parse_spec
 from volano.tasks import Task, task_kinds
 from volano.tasks.classification import Classification
 from volano.tasks.forecasting import Forecasting
+from volano.tasks.multilabel import Multilabel
 from volano.tasks.regression import Regression
 from volano.testing import check_column, check_pass, check_task
 
@@ -61,8 +63,11 @@ VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "boolean": (["yes", "No", "", "1", "false", "NA"], {}),
     "category": (["good", "bad", "good", "很好"], {"buckets": 3, "min_rows": 2}),
     "datetime": (["2026-01-31", "28.02.2026 13:30", "1/3/2026", "", "2025-12-24T18:00:00Z"], {}),
+    "labels": (["good|bad", '["bad"]', "[]", "很好 | good", "['x', 'y z']"], {"empty": "none"}),
+    "id": (["U1", "U2", "U1", "", "很好"], {"min_rows": 2, "buckets": 3}),
     "number": (["1", "-2.5", "1,234.50", "", "3e4", "$ 7"], {"scale": "quantile"}),
     "series": (["1 2 3", "[4, 5.5]", "6;7;8;9"], {"window": 3}),
+    "sparse": (['{"7": 1.5, "a": 0}', "7:2 b:-1", "", "b:3 7:1e9"], {"min_rows": 1}),
     "vector": (["[1, 2.5]", "3 -4", "", "0;1e9"], {}),
 }
 
@@ -70,10 +75,12 @@ VALUES: dict[str, tuple[list[str], dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", column_kinds())
 def test_columns(kind: str) -> None:
     values, options = VALUES[kind]
-    check_column(kind, values, options=options)
+    # An object without keys is a sparse row of zeros.
+    check_column(kind, values, options=options, wrong=[[]] if kind == "sparse" else {})
 
 
 NAMES = FittedCategory("label", ("a", "b", "c"))
+TAGS = FittedLabels("tags", ("a", "b", "c"), ";")
 AMOUNT = NumberColumn.fit("price", ["1", "2", "4"], {}, "target")
 
 LOG = FittedSeries("y", ("y", "z"), (1.0, 0.0), (2.0, 1.0), 4, 3, 2, "3600.0 s", (1.0, 2.0), "at")
@@ -84,6 +91,7 @@ TASKS: dict[str, list[tuple[Task, FittedColumn, int | tuple[int, ...]]]] = {
         (Forecasting(LOG), LOG, (3, 2)),
         (Forecasting(LOG, ((0.5, 1.0),) * 3), LOG, (3, 2)),
     ],
+    "multilabel": [(Multilabel(TAGS.names, (0.5, 0.1, 0.9), 1.7), TAGS, 3)],
     "regression": [(Regression(0.25), AMOUNT, 1), (Regression(), AMOUNT, 1)],
 }
 """Task -> some with their targets, and how many outputs a graph has for them."""

@@ -154,6 +154,7 @@ def test_what_is_unlike_the_training_rows_is_said(houses: Any) -> None:
         ("place", {"a": 1}, "REQUEST-016"),
         ("place", [[1], [2]], "REQUEST-016"),
         ("place", [1, None], "REQUEST-016"),
+        ("place", [1, True], "REQUEST-016"),
     ],
 )
 def test_a_wrong_type_is_refused(

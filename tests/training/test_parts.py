@@ -180,7 +180,11 @@ def test_the_head_start_is_scikit_learns_logistic_regression():
     labels = (features[:, :3] + random.normal(scale=0.5, size=(300, 3))).argmax(axis=1)
     penalty = 1e-2
     weight, bias = fit_linear(
-        torch.from_numpy(features), torch.from_numpy(labels), 3, penalty, None
+        torch.from_numpy(features),
+        torch.from_numpy(labels),
+        3,
+        penalty,
+        torch.nn.functional.cross_entropy,
     )
     reference = LogisticRegression(C=1 / (penalty * len(labels)), max_iter=2000, tol=1e-8)
     reference.fit(features, labels)

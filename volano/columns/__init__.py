@@ -9,6 +9,7 @@ from volano.columns._contract import (
     Ragged,
     Use,
     Windows,
+    cell_of,
     facts_of,
     schema_of,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Ragged",
     "Use",
     "Windows",
+    "cell_of",
     "column_kind",
     "column_kinds",
     "column_options",

@@ -20,6 +20,7 @@ __all__ = [
     "Ragged",
     "Use",
     "Windows",
+    "cell_of",
     "facts_of",
     "schema_of",
 ]
@@ -34,10 +35,12 @@ class Inference:
     Attributes:
       score: 0 (cannot be) to 1 (certain); the highest score wins.
       reason: Why, in words that `volano init` prints.
+      options: Options without which the values would be read otherwise; `volano init` writes them.
     """
 
     score: float
     reason: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,14 @@ class EncodedSplit:
     Attributes:
       columns: Input column -> its encoded rows, memory-mapped.
       target: Class code (or number) of each row, shape (num_rows,); -1 for a class not trained on;
-        of forecasts the steps to come, shape (num_rows, horizon, num_series).
+        of labels see `FittedLabels.targets`; of forecasts the steps to come, shape (num_rows,
+        horizon, num_series).
+      groups: Of each row the group that is held out as a whole; None where nothing groups rows.
     """
 
     columns: Mapping[str, Encoded]
     target: NDArray[Any] | Windows
+    groups: NDArray[np.uint64] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -193,6 +199,9 @@ class FittedColumn(Protocol):
     def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
         """Read what `save` wrote: file name -> content."""
 
+    # A target that is names has ``names``. One that is several at once also has ``split``, a value
+    # -> its names or None, and ``cell``, a value -> a cell of a table.
+
 
 def schema_of(column: FittedColumn) -> dict[str, Any]:
     """What a value is in JSON, as JSON Schema with an example: what the column's `schema` says.
@@ -209,6 +218,12 @@ def facts_of(column: FittedColumn) -> dict[str, Any]:
     return dict(facts()) if callable(facts) else {}
 
 
+def cell_of(column: FittedColumn, value: Any) -> Any:
+    """A value of the target as a cell of a table: what its `cell` says; as it is without one."""
+    cell = getattr(column, "cell", None)
+    return cell(value) if callable(cell) else value
+
+
 class Column(Protocol):
     """A column type: what a third party implements to add one.
 
@@ -222,6 +237,12 @@ class Column(Protocol):
       names: Whether a target of this type is one name out of few, which can be counted.
       in_order: Need not be there: whether, as the target, its rows are steps in time, and examples
         are windows of them.
+      canonical: Need not be there: of a target that is several names at once, a cell and the
+        options -> a JSON list of its names, sorted; None where nothing is said.
+      infer_named: Need not be there: `infer` with the column's name before the values.
+      left_out: Need not be there: name and values -> why `volano init` leaves the column out
+        whatever other types say of it, in words, or None.
+      warn: Need not be there: name and values -> what `volano check` warns of, in words, or None.
       hint: Need not be there: its commonest options, as `volano init` writes them in a comment.
       Options: The model of its options.
       Fitted: What `fit` returns.

@@ -20,9 +20,12 @@ _KINDS: dict[str, tuple[str, Use]] = {
     "boolean": ("volano.columns.boolean:BooleanColumn", "input"),
     "category": ("volano.columns.category:CategoryColumn", "both"),
     "datetime": ("volano.columns.datetime:DatetimeColumn", "input"),
+    "id": ("volano.columns.id:IdColumn", "input"),
     "image": ("volano.columns.image:ImageColumn", "input"),
+    "labels": ("volano.columns.labels:LabelsColumn", "target"),
     "number": ("volano.columns.number:NumberColumn", "both"),
     "series": ("volano.columns.series:SeriesColumn", "both"),
+    "sparse": ("volano.columns.sparse:SparseColumn", "input"),
     "vector": ("volano.columns.vector:VectorColumn", "input"),
     "text": ("volano.columns.text:TextColumn", "input"),
 }

@@ -43,6 +43,8 @@ def parse_vector(value: object) -> NDArray[np.float64] | None:
         if isinstance(value, str):
             parts = value.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
             found = np.array([float(part) for part in parts], np.float64)
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, bool) for item in value):
+            return None  # yes and no are no measurements
         else:
             found = np.asarray(value, np.float64)
     except (ValueError, TypeError, OverflowError):

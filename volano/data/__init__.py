@@ -2,6 +2,8 @@
 
 from volano.data._cleaning import Count, Selection, clean
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
+from volano.data._jsonl import as_text
+from volano.data._keyed import grouping_columns
 from volano.data._keys import fold
 from volano.data._labels import LikeLabels, check_labels, is_missing, like_labels
 from volano.data._media import embedded, media_columns, stat_digest
@@ -43,6 +45,7 @@ __all__ = [
     "TestSummary",
     "Timeline",
     "WindowSplits",
+    "as_text",
     "check_labels",
     "choose_golden",
     "clean",
@@ -51,6 +54,7 @@ __all__ = [
     "encode_split",
     "fold",
     "golden_from_test",
+    "grouping_columns",
     "is_missing",
     "like_labels",
     "media_columns",

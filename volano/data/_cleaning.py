@@ -3,6 +3,7 @@
 In this order, and each row is of one kind at the most:
 
 1. Golden rows and their repeats: same inputs but for case, space and punctuation. Always left out.
+   So are rows of a golden row's group, where a column groups rows.
 2. Superseded rows: same inputs as a correction. The latest correction stays, all else goes.
 3. Duplicates: same inputs and label as an earlier row.
 4. Conflicts: same inputs, different labels. Under ``drop`` none of them stays, since nothing says
@@ -27,6 +28,7 @@ from volano.columns.boolean import parse_boolean
 from volano.columns.number import parse_number
 from volano.data._golden import GoldenRows
 from volano.data._groups import PARTITION_ROWS, Groups, grouped, row_ranges
+from volano.data._keyed import group_hashes
 from volano.data._snapshot import disk_error
 from volano.data._snapshot_file import RowIndices, Snapshot
 from volano.errors import DataError
@@ -35,10 +37,11 @@ from volano.spec import CleanSpec
 __all__ = ["Count", "Selection", "clean"]
 
 _FIRST = 20
-_KEPT, _GOLDEN, _REPEAT, _SUPERSEDED, _DUPLICATE, _CONFLICT, _RARE = range(7)
+_KEPT, _GOLDEN, _REPEAT, _GROUP, _SUPERSEDED, _DUPLICATE, _CONFLICT, _RARE = range(8)
 _KINDS = {
     _GOLDEN: "golden",
     _REPEAT: "golden_repeats",
+    _GROUP: "golden_groups",
     _SUPERSEDED: "superseded",
     _DUPLICATE: "duplicates",
     _CONFLICT: "conflicts",
@@ -68,7 +71,7 @@ class Selection:
     Attributes:
       rows: Indices into the snapshot, ascending, int64.
       counts: By kind: read, broken, empty, repaired, duplicates, conflicts, superseded, golden,
-        golden_repeats, rare, kept.
+        golden_repeats, golden_groups, rare, kept.
       rare_classes: Label -> rows, of the classes with fewer rows than rare_below.
     """
 
@@ -108,6 +111,8 @@ def clean(
     observations = snapshot.summary.observations
     if golden is not None and golden.num_rows:
         _mark_golden(keys, golden, snapshot, kinds)
+        if snapshot.groups is not None:
+            _mark_groups(golden, snapshot, kinds)
         dropped |= kinds != _KEPT
         if observations:
             _mark_corrected_golden(golden, snapshot, kinds, dropped)
@@ -125,6 +130,10 @@ def clean(
         num_classes = int(np.count_nonzero(_label_counts(snapshot, dropped)))
         if num_classes < 2:
             raise _nothing_left(snapshot, kinds, num_classes)
+    elif snapshot.summary.several:
+        # The names are rare, not the rows: what `rare: drop` leaves out is the name.
+        counts = snapshot.label_rows().items()
+        rare_classes = {name: rows for name, rows in counts if rows < spec.rare_below}
     if findings:
         try:
             with findings.open("w", encoding="utf-8", newline="\n") as stream:
@@ -162,6 +171,16 @@ def _mark_golden(
                 exact[itself] -= 1
             elif not observations:
                 kinds[row] = _REPEAT
+
+
+def _mark_groups(golden: GoldenRows, snapshot: Snapshot, kinds: npt.NDArray[np.uint8]) -> None:
+    """Leave out rows of a golden row's group, corrections too."""
+    assert snapshot.groups is not None
+    found = group_hashes([golden.column(name) for name in snapshot.summary.group])
+    held = np.unique(found[found != 0])
+    for rows in row_ranges(len(kinds)):
+        there = np.isin(snapshot.groups[rows], held) & (kinds[rows] == _KEPT)
+        kinds[rows][there] = _GROUP
 
 
 def _mark_corrected_golden(
@@ -265,7 +284,7 @@ def _mark_rare(
 
 
 def _nothing_left(snapshot: Snapshot, kinds: npt.NDArray[np.uint8], num_classes: int) -> DataError:
-    found = np.bincount(kinds, minlength=7)
+    found = np.bincount(kinds, minlength=8)
     lost = ", ".join(f"{found[kind]:,} {name}" for kind, name in _KINDS.items() if found[kind])
     return DataError(
         26,
@@ -308,6 +327,7 @@ def _counts(
     actions: dict[int, Literal["dropped", "kept"]] = {
         _GOLDEN: "dropped",
         _REPEAT: "dropped",
+        _GROUP: "dropped",
         _SUPERSEDED: "dropped",
         _DUPLICATE: "kept" if keeps_duplicates(spec, summary.observations) else "dropped",
         _CONFLICT: "kept" if spec.conflicts == "keep" else "dropped",
@@ -320,8 +340,10 @@ def _counts(
         "empty": Count(summary.empty, "dropped", first.get("empty", [])),
         "repaired": Count(summary.repaired, "kept", first.get("repaired", [])),
     }
-    totals = np.bincount(kinds, minlength=7)
+    totals = np.bincount(kinds, minlength=8)
     for kind, name in _KINDS.items():
+        if kind == _GROUP and snapshot.groups is None:
+            continue
         rows: list[int] = []
         for part in row_ranges(snapshot.num_rows):
             if len(rows) < min(_FIRST, totals[kind]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from volano.columns import column_kind
 from volano.data._keys import Hashes, hash_inputs
@@ -28,6 +29,7 @@ class TableForm:
         is held to repeat another.
       counted: Whether the target is one name out of few; else values are not listed nor counted.
       target_kind: The target's type.
+      options: The target's own, for types that read cells by them.
     """
 
     inputs: tuple[str, ...]
@@ -36,9 +38,16 @@ class TableForm:
     observations: bool
     counted: bool
     target_kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inputs: Sequence[str], target: str, kinds: Mapping[str, str]) -> TableForm:
+    def of(
+        cls,
+        inputs: Sequence[str],
+        target: str,
+        kinds: Mapping[str, str],
+        options: Mapping[str, Any] | None = None,
+    ) -> TableForm:
         """The form of a table; columns without a kind are text, and the target a category."""
         types = [column_kind(kinds.get(name, "text")) for name in inputs]
         target_kind = kinds.get(target, "category")
@@ -49,7 +58,17 @@ class TableForm:
             not any(kind.content for kind in types),
             column_kind(target_kind).names,
             target_kind,
+            dict(options or {}),
         )
+
+    @property
+    def canonical(self) -> Callable[[str], str | None] | None:
+        """Of targets that are several names at once: a cell -> a JSON list, None without a value.
+
+        None for all other targets, which are as they stand in the table.
+        """
+        read = getattr(column_kind(self.target_kind), "canonical", None)
+        return None if read is None else lambda cell: read(cell, self.options)
 
     def refused(self, targets: Sequence[str]) -> dict[str, str]:
         """Target -> why it cannot be learned, for those that are no value of the target's type."""

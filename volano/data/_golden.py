@@ -163,6 +163,7 @@ def golden_from_test(
     target: str,
     out: Path,
     kinds: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     order: Mapping[str, Any] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
@@ -173,12 +174,13 @@ def golden_from_test(
       target: Column to predict.
       out: The file to write, ``golden.arrow``.
       kinds: Column -> type, for all but texts and a target of names.
+      options: The target's, for types that read cells by them.
       order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
     """
     import_pyarrow("Freezing golden rows")
-    form = TableForm.of(inputs, target, kinds or {})
+    form = TableForm.of(inputs, target, kinds or {}, options)
     report = ReadReport()
     summary = TestSummary()
 

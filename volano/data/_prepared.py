@@ -70,9 +70,10 @@ class Prepared:
             column: Encoded(_arrays(folder / str(number)))
             for number, column in enumerate(self.inputs)
         }
-        target = _arrays(folder)["target"]
+        arrays = _arrays(folder)
+        target, groups = arrays["target"], arrays.get("groups")
         assert not isinstance(target, Ragged)
-        return EncodedSplit(columns, target)
+        return EncodedSplit(columns, target, None if groups is None else np.asarray(groups))
 
     def rows(self, split: str) -> RowIndices:
         """Rows of the snapshot that a split was made of; of a forecast the last one looked at."""

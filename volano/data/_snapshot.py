@@ -3,6 +3,8 @@
     rows.arrow      Arrow IPC: file, row, origin, one text column per input, the target
     keys.npy        one KEY_DTYPE per row: hashes and the label's code
     labels.json     labels in the order of their codes, with their numbers of rows
+    strata.npy      of targets that are several names at once: the code of each row's rarest
+    groups.npy      where a column groups rows: a hash of each row's group
     findings.jsonl  broken, empty and repaired rows, each with its place
     summary.json    counts, and what was found in each file
     media.pack, media.index.npy   the photos and recordings that the rows refer to, if any
@@ -28,12 +30,15 @@ import numpy as np
 
 from volano.columns import MediaKind
 from volano.data._form import TableForm
+from volano.data._keyed import FILE as GROUPS
+from volano.data._keyed import write_groups
 from volano.data._keys import KEY_DTYPE
 from volano.data._labels import MAX_LABELS, MISSING_LABELS, check_labels, too_many_labels
 from volano.data._media import Packer, media_columns
 from volano.data._parquet import import_pyarrow
 from volano.data._read import no_rows, read_batches
 from volano.data._row_writer import RowWriter
+from volano.data._several import count_names, unparted, write_strata
 from volano.data._sources import SourceFile
 from volano.data._table import (
     Batch,
@@ -57,6 +62,7 @@ __all__ = [
 
 FILES = ("rows.arrow", "keys.npy", "labels.json", "findings.jsonl", "summary.json")
 MEMBERS = "members.json"
+STRATA = "strata.npy"
 MEDIA_FILES = ("media.pack", "media.index.npy", MEMBERS)
 MEDIA = "media"
 FEEDBACK = "feedback"
@@ -92,8 +98,10 @@ class SnapshotSummary:
       files: What was found in each file.
       notes: What a person should know.
       first: Kind -> where the first 20 such rows are, as ``file row N``, 1 being the first row.
-      counted: Whether the targets are names out of few; else there are no labels, and the code of
-        a row only tells whether two targets are the same.
+      counted: Whether the targets are names out of few; else the code of a row only tells whether
+        two targets are the same, and there are no labels unless `several`.
+      several: Whether a target is any number of names, written as a JSON list.
+      group: Inputs whose rows of one value are held out together.
       observations: Whether equal rows are several observations and not one row twice.
       media: Inputs that are files, whose cells refer to the pack.
     """
@@ -115,6 +123,8 @@ class SnapshotSummary:
     counted: bool = True
     observations: bool = False
     media: tuple[str, ...] = ()
+    several: bool = False
+    group: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,6 +137,8 @@ def take_snapshot(
     target: str,
     out: Path,
     kinds: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    group: Sequence[str] = (),
     feedback: Iterable[FeedbackRow] = (),
     on_broken: Literal["drop", "fail"] = "drop",
     on_empty: Literal["drop", "fail"] = "drop",
@@ -142,6 +154,8 @@ def take_snapshot(
       target: Column to predict. Labels are stripped of white space at their ends.
       out: Folder for the files; it is made if need be.
       kinds: Column -> type, for all but texts and a target of names.
+      options: The target's, for types that read cells by them.
+      group: Inputs whose rows of one value are held out together.
       feedback: Corrections, oldest first.
       on_broken: Leave rows out that cannot be parsed, or fail at the first.
       on_empty: Leave rows out that lack all inputs or the target, or fail at the first.
@@ -155,7 +169,7 @@ def take_snapshot(
     assert target not in inputs
     assert inputs
     report = ReadReport()
-    form = TableForm.of(inputs, target, kinds or {})
+    form = TableForm.of(inputs, target, kinds or {}, options)
     media = media_columns(kinds or {}, inputs)
     summary = SnapshotSummary(
         tuple(inputs),
@@ -163,6 +177,8 @@ def take_snapshot(
         counted=form.counted,
         observations=form.observations,
         media=tuple(media),
+        several=form.canonical is not None,
+        group=tuple(group),
     )
     out.mkdir(parents=True, exist_ok=True)
     done = False
@@ -192,14 +208,19 @@ def take_snapshot(
         summary.labels = tuple(sorted(writer.counts))
         summary.files = [file.as_dict() for file in report.files]
         summary.notes = report.notes
+        if summary.several:
+            summary.notes += unparted(writer.counts, summary.num_rows)
+            write_strata(out, writer.counts, summary)
         _finish(out, writer.counts, summary)
         _write_members(out, files)
+        if group:
+            write_groups(out, group, np.load(out / "keys.npy", mmap_mode="r"))
         done = True
     except OSError as error:
         raise disk_error(out, error) from None
     finally:
         if not done:
-            for name in (*FILES, *MEDIA_FILES):
+            for name in (*FILES, *MEDIA_FILES, STRATA, GROUPS):
                 (out / name).unlink(missing_ok=True)
     return summary
 
@@ -277,6 +298,8 @@ def sift(batch: Batch, form: TableForm) -> Usable:
     """Tell the rows with inputs and a target from those without; the target is the last column."""
     *inputs, targets = batch.columns
     labels = [label.strip() if label else "" for label in targets]
+    if form.canonical:
+        labels, targets = _canonical(labels, form.canonical)
     texts: list[Sequence[str]] = [
         [value or "" for value in column] if None in column else column  # type: ignore[misc]
         for column in inputs
@@ -320,6 +343,21 @@ def sift(batch: Batch, form: TableForm) -> Usable:
         missing,
         [repair for repair in repaired if repair.number not in lost],
     )
+
+
+def _canonical(
+    cells: Sequence[str], canonical: Callable[[str], str | None]
+) -> tuple[list[str], Sequence[str]]:
+    """Cells as lists of names, twice: what was cut from around a name is no repair of a row.
+
+    A cell that is no list stays as it is, so that it is refused in its own words.
+    """
+    read: dict[str, str] = {}
+    for cell in set(cells):
+        found = None if cell and cell in MISSING_LABELS else canonical(cell)
+        read[cell] = cell if found is None else found
+    labels = [read[cell] for cell in cells]
+    return labels, labels
 
 
 def row_schema(inputs: Sequence[str], target: str) -> Any:
@@ -410,9 +448,11 @@ class _SnapshotWriter:
 
     def _write(self, file: int, usable: Usable) -> None:
         codes, counts = self._codes, self.counts
+        if self._form.canonical:
+            count_names(counts, usable.labels, self._summary.target)
         for label in usable.labels if self._form.counted else ():
             counts[label] = counts.get(label, 0) + 1
-        if len(counts) > len(codes):
+        if self._form.counted and len(counts) > len(codes):
             for label in islice(counts, len(codes), None):
                 codes[label] = len(codes)
             if len(codes) > MAX_LABELS:
@@ -480,13 +520,17 @@ def _finish(out: Path, counts: dict[str, int], summary: SnapshotSummary) -> None
     with (out / "keys.npy").open("r+b") as stream:
         stream.write(header)
     position = {label: code for code, label in enumerate(summary.labels)}
-    renumbered = np.array([position[label] for label in counts], np.int32)
-    keys = np.lib.format.open_memmap(out / "keys.npy", mode="r+")
-    for start in range(0, len(keys) if summary.counted else 0, 2**20):
-        block = keys["label"][start : start + 2**20]
-        keys["label"][start : start + 2**20] = renumbered[block]
-    keys.flush()
+    if summary.counted:
+        _renumber(out, np.array([position[label] for label in counts], np.int32))
     labels = [{"label": label, "rows": counts[label]} for label in summary.labels]
     for name, value in (("labels.json", labels), ("summary.json", summary.as_dict())):
         text = json.dumps(value, ensure_ascii=False, indent=1)
         (out / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _renumber(out: Path, renumbered: np.ndarray[Any, np.dtype[np.int32]]) -> None:
+    keys = np.lib.format.open_memmap(out / "keys.npy", mode="r+")
+    for start in range(0, len(keys), 2**20):
+        block = keys["label"][start : start + 2**20]
+        keys["label"][start : start + 2**20] = renumbered[block]
+    keys.flush()

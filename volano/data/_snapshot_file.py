@@ -11,9 +11,10 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from volano.data._keyed import FILE as GROUPS
 from volano.data._media import Pack
 from volano.data._parquet import import_pyarrow
-from volano.data._snapshot import FEEDBACK, MEDIA, MEMBERS, SnapshotSummary
+from volano.data._snapshot import FEEDBACK, MEDIA, MEMBERS, STRATA, SnapshotSummary
 from volano.data._table import member_place, place_of
 from volano.errors import DataError
 
@@ -80,6 +81,7 @@ class Snapshot:
       summary: What went in and what did not.
       labels: In the order of their codes.
       keys: Hashes and label codes, memory-mapped, one KEY_DTYPE per row.
+      groups: Of each row the hash of its group, memory-mapped; None where nothing groups rows.
       path: Its folder.
     """
 
@@ -89,8 +91,13 @@ class Snapshot:
             fields["inputs"] = tuple(fields["inputs"])
             fields["labels"] = tuple(fields["labels"])
             fields["media"] = tuple(fields.get("media", ()))
+            fields["group"] = tuple(fields.get("group", ()))
             self.summary = SnapshotSummary(**fields)
             self.keys: npt.NDArray[np.void] = np.load(path / "keys.npy", mmap_mode="r")
+            self.groups: npt.NDArray[np.uint64] | None = None
+            if self.summary.group:
+                self.groups = np.load(path / GROUPS, mmap_mode="r")
+            self._strata = np.load(path / STRATA, mmap_mode="r") if self.summary.several else None
             self._pack = Pack(path / MEDIA) if self.summary.media else None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise damaged(path, error) from None
@@ -130,6 +137,9 @@ class Snapshot:
 
     def label_rows(self) -> dict[str, int]:
         """Label -> its rows; empty where targets are no names."""
+        if self.summary.several:
+            text = (self.path / "labels.json").read_text(encoding="utf-8")
+            return {item["label"]: item["rows"] for item in json.loads(text)}
         if not self.summary.counted:
             return {}
         rows = np.bincount(self.keys["label"], minlength=len(self.labels)).tolist()
@@ -138,6 +148,20 @@ class Snapshot:
     def codes(self, rows: RowIndices) -> npt.NDArray[np.int32]:
         """Label codes at rows."""
         return np.ascontiguousarray(self.keys["label"][rows])
+
+    @property
+    def num_strata(self) -> int:
+        """Classes by which rows are held out."""
+        if self.summary.several:
+            return len(self.labels) + 1
+        return len(self.labels) if self.summary.counted else 1
+
+    def strata(self, rows: RowIndices | slice) -> npt.NDArray[np.int32]:
+        """The class that each row is held out by: its label, or its rarest one, or 0 for all."""
+        if self._strata is not None:
+            return np.ascontiguousarray(self._strata[rows])
+        labels = self.keys["label"][rows]
+        return np.ascontiguousarray(labels) if self.summary.counted else np.zeros_like(labels)
 
     def column(self, name: str, rows: RowIndices) -> list[str]:
         """The texts of an input or of the target, in the order of ``rows``."""

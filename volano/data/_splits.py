@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from volano.data._groups import PARTITION_ROWS, grouped, mix, row_ranges
+from volano.data._keyed import choose_groups
 from volano.data._keys import Hashes
 from volano.data._snapshot_file import RowIndices, Snapshot
 
@@ -32,6 +33,8 @@ def choose_golden(
 ) -> RowIndices:
     """Rows to freeze as golden rows, each class by its share.
 
+    Where a column groups rows, whole groups are chosen, whatever their classes.
+
     Only rows of the sources are chosen, one at the most of those that are alike up to case, space
     and punctuation, and none whose likes have different labels. Each class keeps two rows for
     training or all it has.
@@ -46,8 +49,8 @@ def choose_golden(
       Indices, ascending, int64; empty when no class can spare a row.
     """
     # Targets that cannot be counted make one class of all rows.
-    counted = snapshot.summary.counted
-    num_labels = len(snapshot.labels) if counted else 1
+    names = snapshot.summary.counted or snapshot.summary.several
+    num_labels = snapshot.num_strata
     available = np.zeros(num_labels, np.int64)
 
     def partitions() -> Iterator[_Scored]:
@@ -55,15 +58,18 @@ def choose_golden(
             first = groups.starts
             low = np.minimum.reduceat(groups.labels, first)
             high = np.maximum.reduceat(groups.labels, first)
-            alike = (low == high) | (not counted)
+            alike = (low == high) | (not names)
             usable = first[alike & (groups.rows[first] < snapshot.num_source_rows)]
             score = mix(groups.hi[usable], groups.lo[usable], seed)
-            labels = groups.labels[usable] if counted else np.zeros(len(usable), np.int32)
-            yield groups.rows[usable], labels, score
+            yield groups.rows[usable], snapshot.strata(groups.rows[usable]), score
 
     for _, labels, _ in partitions():
         available += np.bincount(labels, minlength=num_labels)
     wanted = min(max_rows, round(share * int(available.sum())))
+    if snapshot.groups is not None:
+        # Whole groups: every row of a chosen one judges, but for repeats and conflicts.
+        able = np.sort(np.concatenate([rows for rows, _, _ in partitions()]))
+        return able[choose_groups(np.asarray(snapshot.groups[able]), wanted, seed)]
     quota = _apportion(available, wanted, np.maximum(available - 2, 0))
     # A second pass keeps the rows with the lowest scores of each class, never more than asked for.
     best: _Scored = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint64))
@@ -85,7 +91,10 @@ def split_snapshot(
     for part in row_ranges(len(rows)):
         keys = snapshot.keys[rows[part]]
         score[part] = mix(keys["folded_hi"], keys["folded_lo"], seed)
-        labels[part] = keys["label"] if snapshot.summary.counted else 0
+        if snapshot.groups is not None:
+            group = np.asarray(snapshot.groups[rows[part]])
+            score[part] = mix(group, group, seed)
+        labels[part] = snapshot.strata(rows[part])
     return _split(rows, labels, score, share)
 
 

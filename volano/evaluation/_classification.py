@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
+from volano.evaluation.baselines import BASELINES, table_baselines
 from volano.evaluation.calibration import fit_temperature
 from volano.evaluation.changes import class_changes
 from volano.evaluation.gate import Judgement
@@ -76,6 +77,23 @@ class ClassificationEvaluator:
     def baseline_scores(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> Floats:
         del metric  # a baseline gives names and no probabilities
         return np.asarray(predictions == targets, np.float64)
+
+    @staticmethod
+    def text_baselines(
+        train_texts: Sequence[str], targets: NDArray[Any], texts: Sequence[str], *, seed: int
+    ) -> dict[str, NDArray[Any]]:
+        """What simple machines answer to texts: class codes."""
+        return {
+            name: baseline(train_texts, targets, texts, seed=seed).predictions
+            for name, baseline in BASELINES.items()
+        }
+
+    @staticmethod
+    def table_baselines(
+        train_matrix: NDArray[Any], targets: NDArray[Any], matrix: NDArray[Any], *, seed: int
+    ) -> dict[str, NDArray[Any]]:
+        """The same of a table."""
+        return table_baselines(train_matrix, targets, matrix, regression=False, seed=seed)
 
     @staticmethod
     def mistakes(

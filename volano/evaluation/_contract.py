@@ -21,7 +21,10 @@ class Evaluator(Protocol):
     """Outputs of a graph and right values -> metrics, scores, words. Has no state.
 
     ``targets`` are what the fitted target column's `targets` makes of raw values: class codes
-    (-1 for a class that was not trained on) or numbers.
+    (-1 for a class that was not trained on), numbers, or of several names 1 and 0 for each.
+
+    What a first turn must beat, `baselines` answers from the prepared rows, or `text_baselines`
+    from texts and `table_baselines` from a table; a task need not have all of them.
 
     Attributes:
       task: The task's kind.

@@ -17,6 +17,7 @@ __all__ = ["evaluator", "gate_metric", "independent_rows"]
 _KINDS = {
     "classification": "volano.evaluation._classification:ClassificationEvaluator",
     "forecasting": "volano.evaluation._forecasting:ForecastingEvaluator",
+    "multilabel": "volano.evaluation._multilabel:MultilabelEvaluator",
     "regression": "volano.evaluation._regression:RegressionEvaluator",
 }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
 from volano.columns.number import FittedNumber
+from volano.evaluation.baselines import table_baselines
 from volano.evaluation.gate import Judgement
 from volano.evaluation.regression import conformal_half_width, regression_report
 from volano.tasks import Task
@@ -56,6 +57,13 @@ class RegressionEvaluator:
     def baseline_scores(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> Floats:
         error: Floats = np.abs(predictions - targets)
         return -(error if metric == "absolute_error" else error**2)
+
+    @staticmethod
+    def table_baselines(
+        train_matrix: NDArray[Any], targets: NDArray[Any], matrix: NDArray[Any], *, seed: int
+    ) -> dict[str, NDArray[Any]]:
+        """What simple machines answer to a table: numbers."""
+        return table_baselines(train_matrix, targets, matrix, regression=True, seed=seed)
 
     @staticmethod
     def mistakes(

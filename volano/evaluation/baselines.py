@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from volano.errors import AssetError, DataError
 
-__all__ = ["BASELINES", "Baseline", "majority", "table_baselines", "tfidf_svm"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "label_table_baselines",
+    "label_text_baselines",
+    "majority",
+    "table_baselines",
+    "tfidf_svm",
+]
 
 MAX_TRAIN_ROWS = 50_000
 # Text beyond this is not read: time goes with the characters, n-grams of 2 to 5 of each.
@@ -102,18 +110,9 @@ def tfidf_svm(
       Wang, Manning, `Baselines and Bigrams <https://aclanthology.org/P12-2018/>`_, 2012.
     """
     labels_N = _checked_train_labels(train_texts, train_labels)
-    try:
-        from scipy.sparse import hstack
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.svm import LinearSVC
-    except ImportError as error:
-        raise AssetError(
-            430,
-            "scikit-learn is not installed",
-            where="tfidf_svm",
-            fix="pip install 'volano[train]'",
-        ) from error
+    _need_sklearn()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
 
     kept_M = _bounded_rows(train_texts, labels_N, seed)
     part = [train_texts[row][:MAX_TEXT_CHARACTERS] for row in kept_M]
@@ -126,6 +125,38 @@ def tfidf_svm(
     if num_classes < 2 or not texts:
         return fallback
 
+    features = _tfidf(part, texts, num_classes)
+    if features is None:
+        return fallback
+    machine = LinearSVC(random_state=seed)
+    with warnings.catch_warnings():
+        # Rows that contradict each other need many iterations; a baseline may stop early.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        machine.fit(features[0], labels_M)
+    predictions: npt.NDArray[Any] = machine.predict(features[1])
+    return Baseline(predictions.astype(np.int64), len(kept_M), num_cut_texts)
+
+
+def _need_sklearn() -> None:
+    try:
+        from scipy.sparse import hstack  # noqa: F401
+        from sklearn.exceptions import ConvergenceWarning  # noqa: F401
+        from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: F401
+        from sklearn.svm import LinearSVC  # noqa: F401
+    except ImportError as error:
+        raise AssetError(
+            430,
+            "scikit-learn is not installed",
+            where="tfidf_svm",
+            fix="pip install 'volano[train]'",
+        ) from error
+
+
+def _tfidf(train: Sequence[str], texts: Sequence[str], num_classes: int) -> Any:
+    """TF-IDF of words (1-2) and characters (2-5) of both, CSR; None where no text has anything."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     max_features = min(MAX_FEATURES, max(1_000, MAX_COEFFICIENTS // num_classes))
     train_parts, parts = [], []
     for analyzer, ngrams in (("word", (1, 2)), ("char_wb", (2, 5))):
@@ -137,19 +168,13 @@ def tfidf_svm(
             dtype=np.float32,
         )
         try:
-            train_parts.append(vectorizer.fit_transform(part))
+            train_parts.append(vectorizer.fit_transform(train))
         except ValueError:  # "empty vocabulary": rows like "?!" have no words, "" has nothing
             continue
         parts.append(vectorizer.transform([text[:MAX_TEXT_CHARACTERS] for text in texts]))
     if not parts:
-        return fallback
-    machine = LinearSVC(random_state=seed)
-    with warnings.catch_warnings():
-        # Rows that contradict each other need many iterations; a baseline may stop early.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        machine.fit(hstack(train_parts, format="csr"), labels_M)
-    predictions: npt.NDArray[Any] = machine.predict(hstack(parts, format="csr"))
-    return Baseline(predictions.astype(np.int64), len(kept_M), num_cut_texts)
+        return None
+    return hstack(train_parts, format="csr"), hstack(parts, format="csr")
 
 
 # Every baseline takes (train_texts, train_labels, texts, *, seed) and returns a Baseline.
@@ -231,4 +256,98 @@ def table_baselines(
     if train_matrix.shape[1] and len(matrix):
         tree.fit(train_matrix, train_targets)
         found["small_tree"] = np.asarray(tree.predict(matrix))
+    return found
+
+
+Bools = npt.NDArray[np.bool_]
+
+
+def _commonest(truth_NK: Bools, num_rows: int) -> Bools:
+    """The one set of names, of the commonest ones, that is nearest to the training rows' sets."""
+    order = np.argsort(-truth_NK.mean(axis=0), kind="stable")
+    best, kept = -1.0, np.zeros(truth_NK.shape[1], bool)
+    given = np.zeros(truth_NK.shape[1], bool)
+    sizes = truth_NK.sum(axis=1)
+    for place in [None, *order[:20].tolist()]:
+        if place is not None:
+            given[place] = True
+        both = (truth_NK & given).sum(axis=1)
+        either = sizes + given.sum() - both
+        # Of no names at all, the answer without any is right.
+        score = float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean())
+        if score > best:
+            best, kept = score, given.copy()
+    return np.tile(kept, (num_rows, 1))
+
+
+def label_text_baselines(
+    train_texts: Sequence[str], truth: Bools, texts: Sequence[str], *, seed: int = 0
+) -> dict[str, Bools]:
+    """What a model of several names must beat: one answer for all rows, and linear machines.
+
+    ``tfidf_svm`` is one machine for each name on the features of :func:`tfidf_svm`. A row that no
+    machine gives a name gets the one that is nearest to it.
+
+    Args:
+      train_texts: One per training row.
+      truth: Which names apply to it, shape (num_train_rows, num_names).
+      texts: The rows to answer.
+      seed: The same seed gives the same answers.
+    Returns:
+      ``commonest`` and ``tfidf_svm``: shape (num_rows, num_names) each.
+    """
+    _need_sklearn()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    found = {"commonest": _commonest(truth, len(texts))}
+    rows = _bounded_rows(train_texts, np.asarray(truth.any(axis=1), np.int64), seed)
+    truth_MK = truth[rows]
+    features = _tfidf(
+        [train_texts[row][:MAX_TEXT_CHARACTERS] for row in rows], texts, truth.shape[1]
+    )
+    if features is None or not len(texts):
+        return found
+    margins = np.where(truth_MK.all(axis=0), 1.0, -1.0) * np.ones((len(texts), 1))
+    both = np.flatnonzero(truth_MK.any(axis=0) & ~truth_MK.all(axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for name in both.tolist():
+            machine = LinearSVC(random_state=seed).fit(features[0], truth_MK[:, name])
+            margins[:, name] = machine.decision_function(features[1])
+    answers = margins > 0
+    if truth_MK.any(axis=1).all():
+        empty = np.flatnonzero(~answers.any(axis=1))
+        answers[empty, margins[empty].argmax(axis=1)] = True
+    return {**found, "tfidf_svm": answers}
+
+
+def label_table_baselines(
+    train_matrix: npt.NDArray[np.float32],
+    truth: Bools,
+    matrix: npt.NDArray[np.float32],
+    *,
+    seed: int = 0,
+) -> dict[str, Bools]:
+    """The same for a table: the commonest names, and one tree of three questions for all of them.
+
+    Args:
+      train_matrix: Shape (num_train_rows, num_columns), NaN where a value is missing.
+      truth: Which names apply, shape (num_train_rows, num_names).
+      matrix: Rows to answer, the same columns.
+      seed: The same seed gives the same answers.
+    Returns:
+      ``commonest`` and ``small_tree``: shape (num_rows, num_names) each.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    if len(truth) > MAX_TRAIN_ROWS:
+        some = np.random.default_rng(seed).permutation(len(truth))[:MAX_TRAIN_ROWS]
+        train_matrix, truth = train_matrix[some], truth[some]
+    found = {"commonest": _commonest(truth, len(matrix))}
+    if train_matrix.shape[1] and len(matrix):
+        # Of the squared error, the mean in a leaf is the share of its rows that have a name.
+        tree = DecisionTreeRegressor(max_depth=3, random_state=seed)
+        tree.fit(train_matrix, truth.astype(np.float64))
+        found["small_tree"] = tree.predict(matrix).reshape(len(matrix), -1) >= 0.5
     return found

@@ -12,7 +12,7 @@ import numpy as np
 from volano.errors import DataError
 from volano.evaluation.gate import judge
 
-__all__ = ["ClassChange", "class_changes"]
+__all__ = ["ClassChange", "class_changes", "holm"]
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,11 @@ def class_changes(
                 adjusted_p=1.0,
             )
         )
-    return sorted(_holm(found), key=lambda change: (-abs(change.effect), -change.support))
+    return sorted(holm(found), key=lambda change: (-abs(change.effect), -change.support))
 
 
-def _holm(changes: Sequence[ClassChange]) -> list[ClassChange]:
+def holm(changes: Sequence[ClassChange]) -> list[ClassChange]:
+    """The changes, each with its p-value corrected for all of them, by name."""
     adjusted, largest = [], 0.0
     for place, change in enumerate(sorted(changes, key=lambda change: change.p)):
         largest = max(largest, min(1.0, (len(changes) - place) * change.p))

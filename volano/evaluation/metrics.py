@@ -20,8 +20,12 @@ __all__ = [
     "ClassificationReport",
     "Estimate",
     "ReliabilityBin",
+    "bias_corrected",
     "classification_report",
+    "equal_mass_bins",
+    "reliability_bins",
     "row_scores",
+    "wilson",
 ]
 
 # A float32 softmax cannot tell a smaller probability from 0. Without the floor one row at exactly
@@ -184,11 +188,11 @@ def classification_report(
     ).reshape(num_classes, num_classes)
     right_N = (answers_N == labels_N).astype(np.float64)
     confidence_N = probabilities_NC.max(axis=1)
-    bin_N = _equal_mass_bins(confidence_N)
+    bin_N = equal_mass_bins(confidence_N)
     log_loss_N = -row_scores(probabilities_NC, labels_N, "log_loss")
 
     rng = np.random.default_rng(seed)
-    accuracy = _wilson(int(right_N.sum()), num_rows)
+    accuracy = wilson(int(right_N.sum()), num_rows)
     log_loss, calibration_error = _row_estimates(
         log_loss_N, confidence_N, right_N, bin_N, rng, num_resamples
     )
@@ -207,7 +211,7 @@ def classification_report(
         },
         per_class=_class_rows(confusion_CC, names),
         confusion=confusion_CC,
-        reliability=_reliability(confidence_N, right_N, bin_N),
+        reliability=reliability_bins(confidence_N, right_N, bin_N),
     )
 
 
@@ -282,7 +286,7 @@ def _checked_probabilities(
     return probabilities_NC
 
 
-def _wilson(num_hits: int, num_trials: int) -> Estimate:
+def wilson(num_hits: int, num_trials: int) -> Estimate:
     """Wilson's 95% interval of a proportion; of nothing at all, the value 0 and all of [0, 1]."""
     if num_trials == 0:
         return Estimate(0.0, 0.0, 1.0)
@@ -305,9 +309,9 @@ def _class_rows(confusion_CC: Ints, names: tuple[str, ...]) -> tuple[ClassRow, .
         support, predicted = int(confusion_CC[code].sum()), int(confusion_CC[:, code].sum())
         # F1 = 2J / (1 + J) rises with J = TP / (TP + FP + FN), a proportion of the rows that
         # concern the class at all: so Wilson's interval of J carries over.
-        jaccard = _wilson(hits, support + predicted - hits)
+        jaccard = wilson(hits, support + predicted - hits)
         f1 = Estimate(*(2 * j / (1 + j) for j in (jaccard.value, jaccard.low, jaccard.high)))
-        precision, recall = _wilson(hits, predicted), _wilson(hits, support)
+        precision, recall = wilson(hits, predicted), wilson(hits, support)
         rows.append(ClassRow(name, support, predicted, precision, recall, f1))
     return tuple(rows)
 
@@ -354,10 +358,10 @@ def _macro_estimates(
     )
     estimates = {}
     for column, name in enumerate(("precision_macro", "recall_macro", "f1_macro")):
-        estimate = _bias_corrected(float(values[column]), resampled_B3[:, column])
+        estimate = bias_corrected(float(values[column]), resampled_B3[:, column])
         if np.array_equal(truth_K, answer_K):
             # No row is wrong, so no resample can be: [1, 1]. Wilson knows how little that is.
-            estimate = _wilson(num_rows, num_rows)
+            estimate = wilson(num_rows, num_rows)
         estimates[name] = estimate
     return {name: estimates[name] for name in ("f1_macro", "precision_macro", "recall_macro")}
 
@@ -373,9 +377,9 @@ def _ranking(
     ).items():
         if name.startswith("top_"):
             num_rows = len(labels_N)
-            found[name] = _wilson(round(value * num_rows), num_rows)
+            found[name] = wilson(round(value * num_rows), num_rows)
         elif len(resampled_B):
-            found[name] = _bias_corrected(value, resampled_B)
+            found[name] = bias_corrected(value, resampled_B)
     return found
 
 
@@ -417,12 +421,12 @@ def _row_estimates(
     if error.value <= np.quantile(np.concatenate(calibrated), 0.975):
         error = Estimate(error.value, 0.0, error.high)
     return (
-        _bias_corrected(float(values[0]), resampled_B2[:, 0]),
+        bias_corrected(float(values[0]), resampled_B2[:, 0]),
         error,
     )
 
 
-def _bias_corrected(value: float, resampled_B: Floats) -> Estimate:
+def bias_corrected(value: float, resampled_B: Floats) -> Estimate:
     """Efron's bias-corrected percentile interval: BCa with no acceleration.
 
     z0 = Phi^-1(share of resamples below the value),  ends at Phi(2 z0 -+ 1.96)
@@ -450,7 +454,7 @@ def _pivotal(value: float, resampled_B: Floats) -> Estimate:
     return Estimate(value, min(low, value), max(high, value))
 
 
-def _equal_mass_bins(confidence_N: Floats) -> Ints:
+def equal_mass_bins(confidence_N: Floats) -> Ints:
     """The bin of each row, 0, 1, ... without gaps, in the order of confidence."""
     num_bins = min(MAX_BINS, max(1, len(confidence_N) // MIN_ROWS_PER_BIN))
     # Only the inner edges; equal confidences stay together, so equal edges make one bin.
@@ -459,7 +463,9 @@ def _equal_mass_bins(confidence_N: Floats) -> Ints:
     return np.unique(raw_N, return_inverse=True)[1].astype(np.int64)
 
 
-def _reliability(confidence_N: Floats, right_N: Floats, bin_N: Ints) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(
+    confidence_N: Floats, right_N: Floats, bin_N: Ints
+) -> tuple[ReliabilityBin, ...]:
     bins = []
     for code in range(int(bin_N.max()) + 1):
         inside_N = bin_N == code
@@ -470,7 +476,7 @@ def _reliability(confidence_N: Floats, right_N: Floats, bin_N: Ints) -> tuple[Re
                 high=float(confidence_M.max()),
                 num_rows=len(confidence_M),
                 confidence=float(confidence_M.mean()),
-                accuracy=_wilson(int(right_N[inside_N].sum()), len(confidence_M)),
+                accuracy=wilson(int(right_N[inside_N].sum()), len(confidence_M)),
             )
         )
     return tuple(bins)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["average_precision", "ranking_metrics", "roc_auc"]
+__all__ = ["average_precision", "average_precisions", "ranking_metrics", "roc_auc"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,6 +73,11 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
       0.8333
     """
     return _one(scores, positive)[1]
+
+
+def average_precisions(scores_N: Floats, positive_N: Any, times_BN: npt.NDArray[Any]) -> Floats:
+    """`average_precision`, each row counted so many times; shape (B,), NaN without positives."""
+    return _both(*_ordered(scores_N), np.asarray(positive_N, np.bool_), times_BN)[1]
 
 
 def _one(scores: npt.ArrayLike, positive: npt.ArrayLike) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from volano.export._table import (
     write_table_inputs,
     write_table_model,
 )
-from volano.models import FlatModel, table_features
+from volano.models import FlatModel, sparse_sizes, table_features
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -39,7 +39,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         return made
     if is_plain_table(model):
         writer = GraphWriter()
-        values = write_table_inputs(writer, table_features(inputs))
+        values = write_table_inputs(writer, table_features(inputs), sparse_sizes(inputs))
         outputs = write_table_model(writer, model, values)
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
     if model.family in ("flat", "ensemble"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from volano.models import (
     WordTable,
     table_features,
 )
-from volano.models.ensemble import LEAST_LOG, LEAST_SHARE
+from volano.models.ensemble import LEAST_CHANCE, LEAST_LOG, LEAST_SHARE
 
 if TYPE_CHECKING:
     from volano.models import Network
@@ -85,8 +85,10 @@ def write_table_model(writer: GraphWriter, model: Any, values: dict[str, str]) -
     return written
 
 
-def write_table_inputs(writer: GraphWriter, features: Sequence[TableFeature]) -> dict[str, str]:
-    """Declare each column's input; returns column -> value."""
+def write_table_inputs(
+    writer: GraphWriter, features: Sequence[TableFeature], sparse: Iterable[str] = ()
+) -> dict[str, str]:
+    """Declare each column's input; returns column -> value, of sparse ones that of the places."""
     found = {}
     for feature in features:
         column = feature.column
@@ -94,6 +96,10 @@ def write_table_inputs(writer: GraphWriter, features: Sequence[TableFeature]) ->
             found[column] = writer.input(f"{column}.values", np.float32, ["rows", feature.size])
         else:
             found[column] = writer.input(f"{column}.codes", np.int64, ["rows"])
+    for place, column in enumerate(sparse):
+        shape = ["rows", f"places_{place}"]
+        found[column] = writer.input(f"{column}.places", np.int64, shape)
+        writer.input(f"{column}.weights", np.float32, shape)
     return found
 
 
@@ -121,6 +127,15 @@ def write_linear(writer: GraphWriter, model: LinearModel, values: dict[str, str]
     named = [feature.column for feature in model.features if not feature.size]
     for column, table in zip(named, model.tables, strict=True):
         terms.append(writer.node("Gather", [writer.weight(table), values[column]], axis=0))
+    for column, weights in model.sparse.items():
+        # Only the places of a row are looked up: a row of zeros stands for the padding.
+        table = np.concatenate([weights, np.zeros((1, weights.shape[1]), np.float32)])
+        each = writer.node("Gather", [writer.weight(table), values[column]], axis=0)
+        last = writer.weight(np.array([2], np.int64))
+        times = writer.node("Unsqueeze", [f"{column}.weights", last])
+        places = writer.weight(np.array([1], np.int64))
+        product = writer.node("Mul", [each, times])
+        terms.append(writer.node("ReduceSum", [product, places], keepdims=0))
     bias = writer.weight(model.bias)
     if not terms:
         raise AssertionError("a table without columns")
@@ -240,6 +255,9 @@ def write_mixture(writer: GraphWriter, model: EnsembleModel, outputs: Sequence[s
                 found = writer.node("Max", [found, least])
             else:
                 found = writer.node("Softmax", [found], axis=1)
+        elif model.several:
+            divisor = writer.weight(np.array(member.temperature, np.float32))
+            found = writer.node("Sigmoid", [writer.node("Div", [found, divisor])])
         found = writer.node("Mul", [found, writer.weight(np.array(member.weight, np.float32))])
         total = found if total is None else writer.node("Add", [total, found])
     assert total is not None
@@ -248,6 +266,13 @@ def write_mixture(writer: GraphWriter, model: EnsembleModel, outputs: Sequence[s
     if model.classes:
         least = writer.weight(np.array(LEAST_SHARE, np.float32))
         total = writer.node("Log", [writer.node("Max", [total, least])])
+    elif model.several:
+        ends = [
+            writer.weight(np.array(end, np.float32)) for end in (LEAST_CHANCE, 1 - LEAST_CHANCE)
+        ]
+        total = writer.node("Min", [writer.node("Max", [total, ends[0]]), ends[1]])
+        rest = writer.node("Sub", [writer.weight(np.ones((), np.float32)), total])
+        total = writer.node("Log", [writer.node("Div", [total, rest])])
     return total
 
 

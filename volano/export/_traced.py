@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["traced_graph"]
 
+_RAGGED = ("ids", "mask", "wave", "places", "weights")
+"""Inputs with as many cells as the longest row has."""
+
 WAVE = 1001
 """Samples of the sound that a network is traced with."""
 
@@ -53,7 +56,7 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
         none = fitted.collate(fitted.encode([]), np.zeros(0, np.int64))
         for name, empty in none.items():
             # Those with as many cells as the longest row has: tokens, or samples of sound.
-            ragged = name.removeprefix(f"{column}.") in ("ids", "mask", "wave")
+            ragged = name.removeprefix(f"{column}.") in _RAGGED
             shape = (3, WAVE if name.endswith(".wave") else 7)
             shape = shape if ragged else (3, *empty.shape[1:])
             values = torch.ones(shape, dtype=torch.from_numpy(empty).dtype)

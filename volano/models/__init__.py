@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from volano.models._choose import check_encoder, choose_encoder, encoder_identity, fetch_encoder
 from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
-from volano.models._table import TableFeature, is_table, table_arrays, table_features
+from volano.models._table import (
+    TableFeature,
+    is_sparse,
+    is_table,
+    sparse_matrix,
+    sparse_sizes,
+    table_arrays,
+    table_features,
+)
 from volano.models.ensemble import EnsembleModel, Member
 from volano.models.flat import FlatModel, WordTable, flat_inputs, flat_split
 from volano.models.forecast import LinearForecast, stacked_windows
@@ -38,12 +46,15 @@ __all__ = [
     "fetch_encoder",
     "flat_inputs",
     "flat_split",
+    "is_sparse",
     "is_table",
     "load_model",
     "load_weights",
     "locate",
     "save_model",
     "save_weights",
+    "sparse_matrix",
+    "sparse_sizes",
     "stacked_windows",
     "table_arrays",
     "table_features",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
 
-__all__ = ["LEAST_SHARE", "EnsembleModel", "Member", "mixed"]
+__all__ = ["LEAST_CHANCE", "LEAST_SHARE", "EnsembleModel", "Member", "mixed"]
 
 Floats = NDArray[np.float32]
 
@@ -22,6 +22,8 @@ LEAST_SHARE = 1e-9
 
 LEAST_LOG = -20.0
 """Logarithms of shares are cut off here before they are weighed: one sure member is not all."""
+LEAST_CHANCE = 1e-6
+"""No chance of a label is nearer to 0 or 1: a float32 holds no more digits of it."""
 
 _FILE = "ensemble.json"
 
@@ -49,14 +51,16 @@ def mixed(
     *,
     classes: bool,
     bias: Sequence[float] = (),
+    several: bool = False,
 ) -> Floats:
     """What an ensemble answers, from what its members answer; see `EnsembleModel`.
 
     Args:
       outputs: Of each member, shape (num_rows, num_outputs).
       members: Each with a ``weight`` and a ``temperature``.
-      classes: Whether outputs are logits.
+      classes: Whether outputs are logits, of which one is right.
       bias: Of a stacked ensemble; empty for a mean.
+      several: Whether they are logits, of which any number is right.
     """
     total = np.zeros(outputs[0].shape, np.float64)
     for found, member in zip(outputs, members, strict=True):
@@ -66,11 +70,16 @@ def mixed(
             values = values - values.max(axis=1, keepdims=True)
             values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
             values = np.maximum(values, LEAST_LOG) if bias else np.exp(values)
+        elif several:
+            values = 1 / (1 + np.exp(-np.clip(values / member.temperature, -500, 500)))
         total += member.weight * values
     if bias:
         total += np.asarray(bias)
     elif classes:
         total = np.log(np.maximum(total, LEAST_SHARE))
+    elif several:
+        total = np.clip(total, LEAST_CHANCE, 1 - LEAST_CHANCE)
+        total = np.log(total / (1 - total))
     return total.astype(np.float32)
 
 
@@ -79,22 +88,26 @@ class EnsembleModel:
     """outputs = sum of w y, or for classes log(sum of w softmax(z / T)), over the members.
 
     Stacked: b + sum of w y, or for classes b + sum of w log softmax(z / T); the weights are those
-    of a linear or logistic regression.
+    of a linear or logistic regression. For labels logit(sum of w sigmoid(z / T)).
 
     Attributes:
       members: At least one.
-      classes: Whether the outputs are logits.
+      classes: Whether the outputs are logits, of which one is right.
       bias: b of a stacked ensemble, one per output; empty for a mean.
+      several: Whether they are logits, of which any number is right.
     """
 
     family: ClassVar[str] = "ensemble"
     members: tuple[Member, ...]
     classes: bool
     bias: tuple[float, ...] = ()
+    several: bool = False
 
     def mixed(self, outputs: Sequence[NDArray[Any]]) -> Floats:
         """What it answers, from what each member answers."""
-        return mixed(outputs, self.members, classes=self.classes, bias=self.bias)
+        return mixed(
+            outputs, self.members, classes=self.classes, bias=self.bias, several=self.several
+        )
 
     def num_weights(self) -> int:
         """Numbers that were fitted."""
@@ -109,6 +122,7 @@ class EnsembleModel:
         state = {
             "classes": self.classes,
             "bias": list(self.bias),
+            "several": self.several,
             "members": [[m.name, m.weight, m.temperature] for m in self.members],
         }
         (folder / _FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -126,4 +140,4 @@ class EnsembleModel:
             Member(name, load(folder / name, inputs), weight, temperature)
             for name, weight, temperature in state["members"]
         ]
-        return cls(tuple(members), state["classes"], tuple(state["bias"]))
+        return cls(tuple(members), state["classes"], tuple(state["bias"]), state["several"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import EncodedSplit
-from volano.models._table import TableFeature, table_arrays
+from volano.models._table import TableFeature, sparse_matrix, table_arrays
 
 __all__ = ["LinearModel"]
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LinearModel:
-    """outputs = x W + missing M + sum over columns of names of T[code] + b
+    """outputs = x W + missing M + sum over columns of names of T[code] + sparse S + b
 
     Attributes:
       features: The columns.
@@ -28,6 +28,7 @@ class LinearModel:
       missing: M, the same shape: what it adds that a number is missing.
       tables: T, one per column of codes, shape (num_codes, num_outputs).
       bias: b, shape (num_outputs,).
+      sparse: S of each sparse column, by its name, shape (num_places, num_outputs).
     """
 
     family: ClassVar[str] = "linear"
@@ -36,6 +37,7 @@ class LinearModel:
     missing: Floats
     tables: tuple[Floats, ...]
     bias: Floats
+    sparse: Mapping[str, Floats] = field(default_factory=dict)
 
     def outputs(self, split: EncodedSplit) -> Floats:
         """Shape (num_rows, num_outputs), float32."""
@@ -45,11 +47,14 @@ class LinearModel:
         found = found + absent.astype(np.float32) @ self.missing
         for place, table in enumerate(self.tables):
             found = found + table[codes[:, place]]
+        for column, weights in self.sparse.items():
+            found = found + sparse_matrix(split.columns[column], len(weights)) @ weights
         return np.asarray(found, np.float32)
 
     def num_weights(self) -> int:
         """Numbers that were fitted."""
         sizes = [self.weights.size, self.missing.size, self.bias.size]
+        sizes += [weights.size for weights in self.sparse.values()]
         return sum(sizes) + sum(table.size for table in self.tables)
 
     def save(self, folder: Path) -> None:
@@ -58,6 +63,7 @@ class LinearModel:
 
         tensors = {"weights": self.weights, "missing": self.missing, "bias": self.bias}
         tensors |= {f"table.{place}": table for place, table in enumerate(self.tables)}
+        tensors |= {f"sparse.{name}": weights for name, weights in self.sparse.items()}
         tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         save_file(tensors, folder / "linear.safetensors")
 
@@ -67,7 +73,17 @@ class LinearModel:
         from safetensors.numpy import load_file
 
         tensors = load_file(folder / "linear.safetensors")
-        tables = [tensors[f"table.{place}"] for place in range(len(tensors) - 3)]
+        sparse = {
+            name.removeprefix("sparse."): weights
+            for name, weights in tensors.items()
+            if name.startswith("sparse.")
+        }
+        tables = [tensors[f"table.{place}"] for place in range(len(tensors) - len(sparse) - 3)]
         return cls(
-            tuple(features), tensors["weights"], tensors["missing"], tuple(tables), tensors["bias"]
+            tuple(features),
+            tensors["weights"],
+            tensors["missing"],
+            tuple(tables),
+            tensors["bias"],
+            sparse,
         )

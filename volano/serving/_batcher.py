@@ -282,7 +282,11 @@ def _rendered(pieces: Sequence[_Piece]) -> tuple[list[bytes], list[LoggedPredict
                 dict(zip(columns, row, strict=True)),
                 answer.value,
                 answer.probability,
-                gap_of(answer.probabilities, encoded.notes.get(number, ())),
+                gap_of(
+                    answer.probabilities,
+                    encoded.notes.get(number, ()),
+                    whole=answer.probability if isinstance(answer.value, list) else None,
+                ),
                 now,
             )
         )

@@ -101,15 +101,25 @@ def _correction(
                 )
             return Correction(id_, checked, who), None
         except RequestError as error:
-            if names is not None and isinstance(fields["value"], str) and fields["value"].strip():
+            if error.code == "REQUEST-012" and str(fields["value"]).strip():
                 error.fix = 'send "new_class": true with it if it is a class that is to be learned'
             raise
-    value = _text(fields, "value", LONGEST_NAME).strip()
-    if value in names:
+    split = getattr(target, "split", None)
+    if split is None:
+        value: Any = _text(fields, "value", LONGEST_NAME).strip()
+        listed = [value]
+    else:
+        found = split(fields["value"])
+        if found is None:
+            target.check(fields["value"])  # which says what is wrong with it
+        value = [_text({"value": name}, "value", LONGEST_NAME) for name in found]
+        listed = value
+    new = [name for name in listed if name not in names]
+    if not new:
         return Correction(id_, value, who), None
-    close = nearest(value, names)
+    close = nearest(new[0], names)
     return Correction(id_, value, who), (
-        f"{shorten(value)} is a class that this model does not know: it cannot answer so before a "
+        f"{shorten(new[0])} is a class that this model does not know: it cannot answer so before a "
         "turn has learned it" + (f". Did you mean {close}?" if close else "")
     )
 

@@ -44,7 +44,7 @@ def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
     row = {name: schema_of(item) for name, item in model.inputs.items()}
     answer = _answer_schema(model)
     # Feedback may bring a name that is new.
-    value = {"type": "string"} if "enum" in answer else answer
+    value = _open(answer)
     example = {name: _example(schema) for name, schema in row.items()}
     chosen = _example(answer)
     fields = [name for name in _FIELDS if name in model.task.fields]
@@ -67,6 +67,20 @@ def describe(model: Model, name: str, serve: ServeSpec) -> dict[str, Any]:
         },
         "components": {"schemas": _schemas(row, value, answer, fields, serve)},
     }
+
+
+def _open(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema that names are not listed in, of one name or of several."""
+    if "enum" in answer:
+        return {"type": "string"}
+    if "enum" in answer.get("items", ()):
+        return {**answer, "items": {"type": "string"}}
+    return answer
+
+
+def _names(schema: Mapping[str, Any]) -> bool:
+    """Whether a value is one name or several."""
+    return "enum" in schema or "enum" in schema.get("items", ())
 
 
 def _answer_schema(model: Model) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def _predict(
         "id": _ID,
         "value": chosen,
         **{name: _FIELDS[name][1] for name in fields},
-        **({"probabilities": {chosen: 0.97}} if "probability" in fields else {}),
+        **({"probabilities": _likely(chosen)} if "probability" in fields else {}),
         "bundle": bundle,
         "notes": [],
     }
@@ -145,6 +159,12 @@ def _predict(
             answer={"predictions": [answer]},
         ),
     }
+
+
+def _likely(chosen: Any) -> dict[str, float]:
+    """Probabilities of an example."""
+    names = chosen if isinstance(chosen, list) else [chosen]
+    return dict.fromkeys(names, 0.97)
 
 
 def _feedback(chosen: Any) -> dict[str, Any]:
@@ -244,7 +264,7 @@ def _schemas(
         "default": False,
         "description": "Take a class that the model does not know, for the next turn to learn",
     }
-    if "enum" in answer:
+    if _names(answer):
         correction["properties"]["new_class"] = new_class
     return {
         "Row": _closed(list(row), **row),

@@ -59,7 +59,9 @@ def num_workers(model: Model) -> int:
     return max(1, available_cores() // model.threads)
 
 
-def gap_of(probabilities: Mapping[str, float], notes: Sequence[str] = ()) -> float:
+def gap_of(
+    probabilities: Mapping[str, float], notes: Sequence[str] = (), *, whole: float | None = None
+) -> float:
     """How little a label of an answer would teach, 0 to 1: the queue is in its order.
 
     Probability of the best answer minus that of the second best. Where answers have none, as with
@@ -69,7 +71,10 @@ def gap_of(probabilities: Mapping[str, float], notes: Sequence[str] = ()) -> flo
     Args:
       probabilities: Of an answer, highest first.
       notes: What was lost or unusual on the way in.
+      whole: Of several names at once, how sure the model is of exactly these: this is the gap then.
     """
+    if whole is not None:
+        return round(whole, 6)
     values = iter(probabilities.values())
     first = next(values, None)
     if first is None:
@@ -85,7 +90,11 @@ def logged(prediction: Prediction, inputs: Mapping[str, Any]) -> LoggedPredictio
         inputs,
         prediction.value,
         prediction.probability,
-        gap_of(prediction.probabilities, prediction.notes),
+        gap_of(
+            prediction.probabilities,
+            prediction.notes,
+            whole=prediction.probability if isinstance(prediction.value, list) else None,
+        ),
         time.time(),
     )
 

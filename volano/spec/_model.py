@@ -215,10 +215,18 @@ class CompressSpec(_Section):
 class GateSpec(_Section):
     """When a candidate becomes the champion."""
 
-    metric: Literal["auto", "accuracy", "log_loss", "squared_error", "absolute_error"] = Field(
+    metric: Literal[
+        "auto",
+        "accuracy",
+        "log_loss",
+        "squared_error",
+        "absolute_error",
+        "jaccard",
+        "subset_accuracy",
+    ] = Field(
         "auto",
         description="the score of a row that is compared with the champion's; auto: accuracy for "
-        "names, squared_error for numbers",
+        "names, jaccard for labels, squared_error for numbers",
     )
     alpha: Fraction = Field(
         0.05, gt=0, description="the chance of ever promoting a bundle that is not better"

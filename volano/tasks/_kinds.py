@@ -13,9 +13,15 @@ __all__ = ["task_for_target", "task_kind", "task_kinds"]
 _KINDS = {
     "classification": "volano.tasks.classification:Classification",
     "forecasting": "volano.tasks.forecasting:Forecasting",
+    "multilabel": "volano.tasks.multilabel:Multilabel",
     "regression": "volano.tasks.regression:Regression",
 }
-_TARGETS = {"category": "classification", "number": "regression", "series": "forecasting"}
+_TARGETS = {
+    "category": "classification",
+    "labels": "multilabel",
+    "number": "regression",
+    "series": "forecasting",
+}
 
 
 def task_kinds() -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import TrainError, VolanoError
-from volano.models import EnsembleModel, Member, is_table
+from volano.models import EnsembleModel, Member, is_sparse, is_table
 from volano.training._ensemble import Judge, ensemble_of, select
 from volano.training._flat import flatten
 from volano.training._folds import joined
@@ -24,7 +24,7 @@ from volano.training._stacking import stack
 
 __all__ = ["Contest", "compete"]
 
-TASKS = ("classification", "regression")
+TASKS = ("classification", "multilabel", "regression")
 """Tasks whose rows are judged one by one, so that models of tables can be searched and mixed."""
 
 PATIENT_TRIALS = 1000
@@ -80,7 +80,9 @@ def compete(
     # A network takes every column as it is; on a table it is one of its models.
     apart = not all(map(is_table, job.prepared.inputs.values()))
     tabular = [name for name in names if not (apart and name == "network")]
-    flat = flatten(job) if job.task in TASKS and tabular else None
+    # Columns of thousands of places go to linear models as they are.
+    wide = any(map(is_sparse, job.prepared.inputs.values()))
+    flat = flatten(job) if job.task in TASKS and tabular and not wide else None
     if flat is None:
         for name in names:
             others.train(name)
@@ -93,7 +95,12 @@ def compete(
     crossed = crossed and job.validation.num_rows > 0 and not whole
     splits = [flat.job.train, flat.job.validation] if crossed else [flat.job.validation]
     targets = np.asarray(joined(splits).target)
-    judge = Judge(targets, job.spec, classes=job.task == "classification")
+    judge = Judge(
+        targets,
+        job.spec,
+        classes=job.task == "classification",
+        several=job.task == "multilabel",
+    )
     held = Trials(job.scratch / "trials", flat.job, judge, crossed=crossed)
     deadline = job.deadline
     for name in tabular:
@@ -219,8 +226,11 @@ def _mix(
                 weights,
                 temperatures,
                 classes=judge.classes,
+                several=judge.several,
             )
             others.take("ensemble", _fit_of(model, few, expected), job.clock() - started)
+    if judge.several:
+        return  # a stack has one right answer to learn
     started = job.clock()
     # The best of each kind, and what the mean took in: each member costs time in every answer.
     order = sorted(range(len(found)), key=losses.__getitem__)

@@ -24,7 +24,8 @@ __all__ = ["Smooth", "descend", "smooth_loss"]
 Floats = NDArray[np.float64]
 
 Smooth = Callable[[Floats, NDArray[Any]], tuple[Floats, Floats]]
-"""Outputs (N, K) and targets (N,) -> the loss of each row (N,), its gradient by the outputs."""
+"""Outputs (N, K) and targets (N,), of names (N, K) -> the loss of each row (N,), its gradient by
+the outputs."""
 
 MAX_EPOCHS = 200
 TOLERANCE = 1e-9
@@ -43,14 +44,18 @@ BEND = 0.01
 their tip has no gradient."""
 
 
-def smooth_loss(name: str, *, quantile: float = 0.5, width: float = 1.0) -> Smooth:
+def smooth_loss(
+    name: str, *, quantile: float = 0.5, width: float = 1.0, positive: Floats | None = None
+) -> Smooth:
     """A loss by its name.
 
     Args:
       name: ``squared`` (half the square), ``absolute``, ``huber``, ``quantile`` of numbers;
-        ``cross_entropy`` or ``focal`` of class codes.
+        ``cross_entropy`` or ``focal`` of class codes; ``binary`` cross-entropy of names that apply
+        or not, 1 or 0 for each, summed over the names.
       quantile: The level of that loss.
       width: Where Huber's loss turns from squared to absolute.
+      positive: Of the binary loss: what a name that applies counts.
     Example:
       >>> loss, gradient = smooth_loss("huber")(np.array([[3.0]]), np.array([0.0]))
       >>> loss.tolist(), gradient.tolist()
@@ -90,8 +95,16 @@ def smooth_loss(name: str, *, quantile: float = 0.5, width: float = 1.0) -> Smoo
         slope = 2 * (1 - right) * np.log(right) * right - (1 - right) ** 2
         return -((1 - right) ** 2) * np.log(right), slope[:, None] * (ours - shares)
 
+    def decided(outputs: Floats, targets: NDArray[Any]) -> tuple[Floats, Floats]:
+        counts = 1.0 if positive is None else np.where(targets > 0, positive, 1.0)
+        losses = np.logaddexp(0.0, np.where(targets > 0, -outputs, outputs)) * counts
+        chances = 1 / (1 + np.exp(-np.clip(outputs, -500, 500)))
+        return losses.sum(axis=1), (chances - targets) * counts
+
     if name == "squared":
         return squared
+    if name == "binary":
+        return decided
     return crossed if name in ("cross_entropy", "focal") else bent
 
 

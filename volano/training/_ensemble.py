@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.models import EnsembleModel, Member
-from volano.models.ensemble import LEAST_SHARE
+from volano.models.ensemble import LEAST_CHANCE, LEAST_SHARE
 from volano.spec import TrainSpec
 
 __all__ = ["Judge", "ensemble_of", "select"]
@@ -40,25 +40,33 @@ class Judge:
     """Losses of outputs on rows with known targets.
 
     Args:
-      targets: Class codes, or numbers; shape (num_rows,).
+      targets: Class codes, or numbers, shape (num_rows,); of labels see `FittedLabels.targets`.
       classes: Whether they are codes.
+      several: Whether they are labels.
       spec: Names the loss of numbers.
     """
 
-    def __init__(self, targets: NDArray[Any], spec: TrainSpec, *, classes: bool) -> None:
-        self.classes = classes
-        self.known = np.flatnonzero(targets >= 0 if classes else ~np.isnan(targets))
+    def __init__(
+        self, targets: NDArray[Any], spec: TrainSpec, *, classes: bool, several: bool = False
+    ) -> None:
+        self.classes, self.several = classes, several
         self._all = targets
-        self._targets = targets[self.known]
+        if several:
+            self.known = np.arange(len(targets))
+            self._targets = np.asarray(targets[:, :-1] > 0)
+        else:
+            self.known = np.flatnonzero(targets >= 0 if classes else ~np.isnan(targets))
+            self._targets = targets[self.known]
         self._spec = spec
 
     def part(self, rows: Ints, outputs: NDArray[Any]) -> float:
         """Mean loss on some rows, of the outputs for these, shape (len(rows), num_outputs)."""
-        return Judge(self._all[rows], self._spec, classes=self.classes).loss(outputs)
+        judge = Judge(self._all[rows], self._spec, classes=self.classes, several=self.several)
+        return judge.loss(outputs)
 
     def temperature(self, outputs: NDArray[Any]) -> float:
         """What outputs are divided by to be as sure as they should; 1 for numbers."""
-        if not self.classes or len(np.unique(self._targets)) < 2:
+        if not (self.classes or self.several) or len(np.unique(self._targets)) < 2:
             return 1.0
         # Golden-section search in log T; the loss has one minimum in T.
         low, high = np.log(0.05), np.log(20.0)
@@ -66,7 +74,7 @@ class Judge:
         scaled = np.asarray(outputs, np.float64)[self.known]
 
         def loss(place: float) -> float:
-            return float(self._log_loss(_shares(scaled / np.exp(place))).mean())
+            return float(self._log_loss(self._sure(scaled / np.exp(place))).mean())
 
         for _ in range(30):
             first, second = high - ratio * (high - low), low + ratio * (high - low)
@@ -77,13 +85,31 @@ class Judge:
         return float(np.exp((low + high) / 2))
 
     def values(self, outputs: NDArray[Any], temperature: float) -> Floats:
-        """What is averaged, of the known rows: shares of classes, or numbers."""
+        """What is averaged, of the known rows: shares of classes, chances of labels, or numbers."""
         scaled = np.asarray(outputs, np.float64)[self.known]
-        return _shares(scaled / temperature) if self.classes else scaled
+        return self.shares(scaled, temperature)
+
+    def shares(self, outputs: Floats, temperature: float) -> Floats:
+        """The same of any rows."""
+        return self._sure(outputs / temperature) if self.classes or self.several else outputs
+
+    def unshared(self, shares: Floats) -> NDArray[np.float32]:
+        """Outputs whose `shares` at temperature 1 are these."""
+        if self.classes:
+            shares = np.log(np.maximum(shares, LEAST_SHARE))
+        elif self.several:
+            shares = np.clip(shares, LEAST_CHANCE, 1 - LEAST_CHANCE)
+            shares = np.log(shares / (1 - shares))
+        return shares.astype(np.float32)
+
+    def _sure(self, logits: Floats) -> Floats:
+        if self.several:
+            return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))), np.float64)
+        return _shares(logits)
 
     def losses(self, values: Floats, rows: Ints | slice = slice(None)) -> Floats:
         """Loss of each of some rows, of what `values` gives for these."""
-        if self.classes:
+        if self.classes or self.several:
             return self._log_loss(values, rows)
         error = values[:, 0] - self._targets[rows]
         if self._spec.loss == "absolute":
@@ -107,6 +133,9 @@ class Judge:
         return float(losses.std(ddof=1) / len(losses) ** 0.5)
 
     def _log_loss(self, shares: Floats, rows: Ints | slice = slice(None)) -> Floats:
+        if self.several:
+            each = np.where(self._targets[rows], shares, 1 - shares)
+            return np.asarray(-np.log(np.maximum(each, LEAST_CHANCE)).sum(axis=1), np.float64)
         right = shares[np.arange(len(shares)), self._targets[rows]]
         return np.asarray(-np.log(np.maximum(right, LEAST_SHARE)), np.float64)
 
@@ -162,16 +191,13 @@ def select(
     part = np.random.default_rng(seed).permutation(num_rows) % PARTS
     # A row of unknown class is answered with the weights of all.
     stacked = np.stack([np.asarray(output, np.float64) for output in outputs])
-    if judge.classes:
-        stacked = np.stack([_shares(one / t) for one, t in zip(stacked, temperatures, strict=True)])
+    stacked = np.stack([judge.shares(one, t) for one, t in zip(stacked, temperatures, strict=True)])
     expected = np.tensordot(weights, stacked, axes=1)
     for fold in range(PARTS):
         others = _greedy(judge, values, np.flatnonzero(part != fold))
         mine = judge.known[part == fold]
         expected[mine] = np.tensordot(others, stacked[:, mine], axes=1)
-    if judge.classes:
-        expected = np.log(np.maximum(expected, LEAST_SHARE))
-    return weights, temperatures, expected.astype(np.float32)
+    return weights, temperatures, judge.unshared(expected)
 
 
 def ensemble_of(
@@ -181,6 +207,7 @@ def ensemble_of(
     temperatures: Sequence[float],
     *,
     classes: bool,
+    several: bool = False,
 ) -> EnsembleModel:
     """The ensemble of the models that have a weight."""
     members = [
@@ -190,4 +217,4 @@ def ensemble_of(
         )
         if weight > 0
     ]
-    return EnsembleModel(tuple(members), classes)
+    return EnsembleModel(tuple(members), classes, several)

@@ -35,7 +35,8 @@ def taken(split: EncodedSplit, rows: Ints) -> EncodedSplit:
             assert not isinstance(array, Ragged), "rows of a table are of equal length"
             arrays[key] = np.asarray(array[rows])
         columns[name] = Encoded(arrays)
-    return EncodedSplit(columns, np.asarray(split.target)[rows])
+    groups = None if split.groups is None else split.groups[rows]
+    return EncodedSplit(columns, np.asarray(split.target)[rows], groups)
 
 
 def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
@@ -51,11 +52,16 @@ def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
         )
         for name, encoded in splits[0].columns.items()
     }
-    return EncodedSplit(columns, np.concatenate([np.asarray(split.target) for split in splits]))
+    known = [split.groups for split in splits if split.groups is not None]
+    groups = np.concatenate(known) if len(known) == len(splits) else None
+    target = np.concatenate([np.asarray(split.target) for split in splits])
+    return EncodedSplit(columns, target, groups)
 
 
 def fold_of(split: EncodedSplit, seed: int) -> Ints:
     """The fold of each row: rows with equal inputs share one, and each has its part of each class.
+
+    Where a column groups rows, those of one group share a fold instead.
 
     Args:
       split: A table's rows.
@@ -63,6 +69,10 @@ def fold_of(split: EncodedSplit, seed: int) -> Ints:
     Returns:
       0 to NUM_FOLDS - 1, shape (num_rows,).
     """
+    if split.groups is not None:
+        _, unit = np.unique(split.groups, return_inverse=True)
+        drawn = np.random.default_rng(seed).permutation(int(unit.max(initial=-1)) + 1)
+        return np.asarray(drawn[unit] % NUM_FOLDS, np.int64)
     parts = [
         np.ascontiguousarray(np.asarray(array).reshape(split.num_rows, -1)).view(np.uint8)
         for encoded in split.columns.values()
@@ -73,6 +83,9 @@ def fold_of(split: EncodedSplit, seed: int) -> Ints:
     keys = whole.view([("bytes", np.void, whole.shape[1])]).ravel()
     _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
     target = np.asarray(split.target)[first]
+    if target.ndim > 1:
+        # Of several names the sets, so that every fold has its part of each that comes back.
+        target = np.unique(target, axis=0, return_inverse=True)[1].ravel()
     drawn = np.random.default_rng(seed).permutation(len(first))
     # Dealt out in the order of the target: every fold gets its share of each class, or of each
     # range of numbers.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from volano.columns import EncodedSplit
 from volano.data import Prepared
-from volano.models import is_table
+from volano.models import is_sparse, is_table
 from volano.spec import TrainSpec
 from volano.tasks import task_for_target
 
@@ -102,6 +102,20 @@ class Job:
     def num_outputs(self) -> int:
         """Outputs of a model of this task: one per class, or one."""
         return len(getattr(self.prepared.target, "names", ())) or 1
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """Of several names: 1 where a name applies, shape (num_rows, num_outputs)."""
+        return np.asarray(np.asarray(self.train.target)[:, :-1] > 0, np.float64)
+
+    def label_weights(self, truth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of several names: what a row that has a name counts for it, one that has not being 1."""
+        if self.spec.class_weights == "none":
+            return np.ones(truth.shape[1])
+        # One row more of each kind: a name that no row has weighs much, but not without end.
+        having = truth.sum(axis=0) + 1
+        weights: NDArray[np.float64] = (len(truth) + 2 - having) / having
+        return weights
 
     def row_weights(self, split: EncodedSplit) -> NDArray[np.float64] | None:
         """Weight of each row, mean 1, where classes are to count the same; else None."""
@@ -204,10 +218,14 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
     """
     if task_for_target(prepared.target.kind).kind == "forecasting":
         return ("linear",)
-    tabular = [name for name, column in prepared.inputs.items() if is_table(column)]
+    rich = [column for column in prepared.inputs.values() if not is_table(column)]
+    tabular = [column for column in prepared.inputs.values() if is_table(column)]
+    if rich and all(map(is_sparse, rich)):
+        # Places that are nearly all zero: a line takes them as they are, and is hard to beat.
+        return ("linear",)
     if not tabular:
         return ("network",)
-    if len(tabular) < len(prepared.inputs):
+    if rich:
         # Numbers beside a text or a picture: trees may know all that is to be known.
         return ("linear", "boosted", "network")
     if long:
@@ -222,4 +240,6 @@ def table_refusal(inputs: Mapping[str, Any]) -> str | None:
     others = [name for name, column in inputs.items() if not is_table(column)]
     if not others:
         return None
+    if is_sparse(inputs[others[0]]):
+        return f"it takes a number for each place, and {others[0]!r} is sparse"
     return f"it takes numbers and names, and the column {others[0]!r} is neither"

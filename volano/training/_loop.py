@@ -23,7 +23,7 @@ from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._frozen import FrozenLayers, layers_of
-from volano.training._head_start import start_head
+from volano.training._head_start import HeadAim, start_head
 from volano.training._objective import Objective, objective
 from volano.training._optimiser import (
     FlatOptimiser,
@@ -314,8 +314,8 @@ class _Run:
     def go(self) -> None:
         plan, network = self._plan, self._network
         saved = read_checkpoint(self._scratch)
-        if plan.head_start and self._aim.head_start and saved is None:
-            self._start_head()
+        if plan.head_start and isinstance(self._aim, HeadAim) and saved is None:
+            self._start_head(self._aim)
         network.encoders.to(self._dtype)
         groups = parameter_groups(
             network,
@@ -468,19 +468,20 @@ class _Run:
             raise self._diverged(f"the loss on validation rows is {loss}")
         return score, found
 
-    def _start_head(self) -> None:
+    def _start_head(self, aim: HeadAim) -> None:
         """Fit the head to what the encoder says of the rows before it is trained."""
         rows = np.arange(len(self._train.targets), dtype=np.int64)
         rows = rows[:: -(-len(rows) // HEAD_START_ROWS)]
-        validation = np.flatnonzero((self._validation.targets >= 0).numpy()).astype(np.int64)
+        known = self._aim.known(self._validation.targets)
+        validation = np.flatnonzero(known.numpy()).astype(np.int64)
         self.result.head_start = start_head(
             self._network.head,
             (self._features(self._train, rows), self._train.targets[rows]),
             (self._features(self._validation, validation), self._validation.targets[validation]),
-            getattr(self._aim, "class_weights", None),
+            aim,
         )
         if self.result.head_start is not None:
-            self._say(f"    before fine-tuning: accuracy {self.result.head_start:.1%}")
+            self._say(f"    before fine-tuning: {aim.quality} {self.result.head_start:.1%}")
 
     def _features(self, feed: _Feed, rows: NDArray[np.int64]) -> Tensor:
         self._network.eval()

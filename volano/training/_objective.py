@@ -18,13 +18,7 @@ __all__ = ["Objective", "objective"]
 
 
 class Objective(Protocol):
-    """A task's loss.
-
-    Attributes:
-      head_start: Whether the head can start from a logistic regression.
-    """
-
-    head_start: ClassVar[bool]
+    """A task's loss. One whose head can start from a logistic regression is a `HeadAim` too."""
 
     def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None: ...
 
@@ -49,7 +43,7 @@ class Objective(Protocol):
 class ClassificationObjective:
     """Cross-entropy; the best weights are those with the highest accuracy, then the lowest loss."""
 
-    head_start: ClassVar[bool] = True
+    quality: ClassVar[str] = "accuracy"
 
     def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None:
         self.class_weights: Tensor | None = None
@@ -74,6 +68,12 @@ class ClassificationObjective:
             outputs, targets, weight=self.class_weights, label_smoothing=self._smoothing
         )
 
+    def head_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, weight=self.class_weights)
+
+    def head_quality(self, outputs: Tensor, targets: Tensor) -> float:
+        return (outputs.argmax(1) == targets).float().mean().item()
+
     def score(
         self, outputs: Tensor, targets: Tensor
     ) -> tuple[tuple[float, float], float, dict[str, float]]:
@@ -82,10 +82,69 @@ class ClassificationObjective:
         return (accuracy, -loss), loss, {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
+class MultilabelObjective:
+    """Cross-entropy of each name's own yes or no, summed over the names; the lowest is best.
+
+        loss = sum over names of log(1 + exp(-s z)),   s = 1 where the name applies, else -1
+
+    Summed and not averaged: the gradient of a logit is then as large as in a softmax.
+    """
+
+    quality: ClassVar[str] = "Jaccard index"
+
+    def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None:
+        truth = self.targets(targets)
+        assert truth.shape[1] == num_outputs
+        # One row more of each kind: no name is certain, nor impossible.
+        share = (truth.sum(0) + 1) / (len(truth) + 2)
+        self._odds = torch.log(share / (1 - share))
+        self._weights: Tensor | None = None
+        if plan.balanced:
+            self._weights = (1 - share) / share
+        self._smoothing = plan.label_smoothing
+
+    def prepare(self, network: Network) -> None:
+        # At the shares of the training rows, so that the first steps need not learn them.
+        network.head.bias.data.copy_(self._odds)
+
+    def targets(self, values: NDArray[Any]) -> Tensor:
+        # The last column counts names that were not trained on.
+        return torch.from_numpy(np.asarray(values)[:, :-1].astype(np.float32))
+
+    def known(self, targets: Tensor) -> Tensor:
+        return torch.ones(len(targets), dtype=torch.bool)
+
+    def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
+        del network
+        smooth = targets * (1 - self._smoothing) + 0.5 * self._smoothing
+        return self._summed(outputs, smooth)
+
+    def _summed(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(
+            outputs, targets, pos_weight=self._weights, reduction="none"
+        )
+        return each.sum(1).mean()
+
+    def head_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._summed(outputs, targets)
+
+    def head_quality(self, outputs: Tensor, targets: Tensor) -> float:
+        given, right = outputs > 0, targets > 0
+        both, either = (given & right).sum(1), (given | right).sum(1)
+        index = torch.where(either > 0, both / either.clamp(min=1), torch.ones(()))
+        return index.float().mean().item()
+
+    def score(
+        self, outputs: Tensor, targets: Tensor
+    ) -> tuple[tuple[float, float], float, dict[str, float]]:
+        loss = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(1)
+        mean = loss.mean().item()
+        found = {"validation_loss": mean, "validation_jaccard": self.head_quality(outputs, targets)}
+        return (-mean, 0.0), mean, found
+
+
 class RegressionObjective:
     """Squared error at mean 0 and deviation 1."""
-
-    head_start: ClassVar[bool] = False
 
     def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None:
         del num_outputs, plan
@@ -116,6 +175,7 @@ class RegressionObjective:
 
 _KINDS: Mapping[str, type[Objective]] = {
     "classification": ClassificationObjective,
+    "multilabel": MultilabelObjective,
     "regression": RegressionObjective,
 }
 

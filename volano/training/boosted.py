@@ -17,7 +17,21 @@ from volano.errors import AssetError
 from volano.models import TableFeature, TreesModel, table_arrays, table_features, tree_matrix
 from volano.training._learner import Fit, Job, table_refusal
 
-__all__ = ["BoostedLearner", "huber_width", "name_ranks", "ordering", "rounded_down", "trees_of"]
+__all__ = [
+    "LEAST_GAIN",
+    "MAX_TREES",
+    "MAX_TREES_OF_FEW",
+    "PATIENCE",
+    "BoostedLearner",
+    "huber_width",
+    "import_lightgbm",
+    "name_ranks",
+    "ordering",
+    "rounded_down",
+    "settings_of",
+    "stop_when_late",
+    "trees_of",
+]
 
 Floats = NDArray[np.float32]
 
@@ -43,12 +57,17 @@ def name_ranks(
       split: Training rows.
       target: A number for each row: the target, or whether it is the commoner class.
     Returns:
-      Per column of names float32, shape (num_codes,): 0, 1, 2, ... in the order of the means.
+      Per column of names float32, shape (num_codes,): 0, 1, 2, ... in the order of the means;
+      of keys in the order of the codes, the commonest first.
     """
     _, codes = table_arrays(features, split)
-    sizes = [feature.num_codes for feature in features if not feature.size]
+    named = [feature for feature in features if not feature.size]
     ranks = []
-    for place, size in enumerate(sizes):
+    for place, feature in enumerate(named):
+        size = feature.num_codes
+        if not feature.by_target:
+            ranks.append(np.arange(size, dtype=np.float32))
+            continue
         sums = np.bincount(codes[:, place], weights=target, minlength=size)
         counts = np.bincount(codes[:, place], minlength=size)
         means = (sums + PRIOR_ROWS * target.mean()) / (counts + PRIOR_ROWS)
@@ -90,6 +109,9 @@ DEFAULTS: tuple[dict[str, Any], ...] = (
 FAST_RATE = 0.1
 """The least learning rate where rows are few, or where every class needs a tree of its own."""
 
+MAX_NAMES = 100
+"""Names of one target that trees are grown for, one forest of them for each."""
+
 LEAST_STEP = 10
 """Rounds between two looks at the loss by those who may stop the fit."""
 
@@ -104,6 +126,8 @@ class BoostedLearner:
     def suits(job: Job) -> str | None:
         if job.task == "forecasting":
             return "it answers with one number or name, and a forecast has many"
+        if job.task == "multilabel" and job.num_outputs > MAX_NAMES:
+            return f"it grows trees for each name, for {MAX_NAMES} at most, not {job.num_outputs}"
         return table_refusal(job.prepared.inputs)
 
     @staticmethod
@@ -130,13 +154,17 @@ class BoostedLearner:
 
     @staticmethod
     def fit(job: Job) -> Fit:
-        lightgbm = _lightgbm()
+        if job.task == "multilabel":
+            from volano.training._boosted_labels import fit_labels
+
+            return fit_labels(job)
+        lightgbm = import_lightgbm()
         features = table_features(job.prepared.inputs)
         train, validation = job.train, job.validation
         target = np.asarray(train.target)
         ranks = name_ranks(features, train, ordering(target, job.task))
         matrix = tree_matrix(features, ranks, train)
-        settings = _settings(job, len(target))
+        settings = settings_of(job, len(target))
         data = lightgbm.Dataset(
             matrix, target, weight=job.row_weights(train), free_raw_data=True, params=settings
         )
@@ -191,7 +219,12 @@ def huber_width(target: NDArray[Any]) -> float:
     return 1.345 * (deviation or float(values.std()) or 1.0)
 
 
-def _lightgbm() -> Any:
+def import_lightgbm() -> Any:
+    """LightGBM.
+
+    Raises:
+      AssetError: It is not installed (ASSET-440).
+    """
     try:
         import lightgbm
     except ImportError as error:
@@ -207,6 +240,10 @@ def _lightgbm() -> Any:
 def ordering(target: NDArray[Any], task: str) -> NDArray[np.float64]:
     if task == "regression":
         return target.astype(np.float64)
+    if task == "multilabel":
+        # The name that parts the rows most evenly carries most.
+        shares = np.asarray(target[:, :-1] > 0).mean(axis=0)
+        return np.asarray(target[:, int(np.argmin(np.abs(shares - 0.5)))] > 0, np.float64)
     # One order must serve all classes; the commonest against the rest carries most of it.
     return np.asarray(target != np.bincount(target[target >= 0]).argmax(), np.float64)
 
@@ -214,8 +251,9 @@ def ordering(target: NDArray[Any], task: str) -> NDArray[np.float64]:
 _LOSSES = {"squared": "regression", "absolute": "regression_l1", "huber": "huber"}
 
 
-def _settings(job: Job, num_rows: int) -> dict[str, Any]:
-    outputs = job.num_outputs
+def settings_of(job: Job, num_rows: int) -> dict[str, Any]:
+    """What LightGBM is told."""
+    outputs = job.num_outputs if job.task != "multilabel" else 2
     objective: dict[str, Any]
     if job.task != "regression":
         objective = {"objective": "binary"}
@@ -229,7 +267,8 @@ def _settings(job: Job, num_rows: int) -> dict[str, Any]:
             # In units of the target, as everywhere here: beyond 1.35 robust deviations.
             objective["alpha"] = huber_width(np.asarray(job.train.target))
     chosen = {**BoostedLearner.defaults(job)[0], **job.settings}
-    chosen.pop("rounds", None)
+    # What the folds chose is no setting of LightGBM's.
+    chosen = {name: value for name, value in chosen.items() if not name.startswith("rounds")}
     # Few rows: leaves of 20 would leave nothing to split.
     chosen["min_data_in_leaf"] = max(1, min(chosen["min_data_in_leaf"], num_rows // 50))
     return {
@@ -255,6 +294,18 @@ def _scale(target: NDArray[Any], job: Job) -> float:
     return float(np.var(target) if squares else np.std(target))
 
 
+def stop_when_late(job: Job) -> Any:
+    """What ends a fit, with the trees there are, when its time is over."""
+    from lightgbm.callback import EarlyStopException
+
+    def look(environment: Any) -> None:
+        found = environment.evaluation_result_list
+        if environment.iteration % LEAST_STEP == 0 and found and job.late:
+            raise EarlyStopException(environment.iteration, found)
+
+    return look
+
+
 def _progress(job: Job) -> Any:
     from lightgbm.callback import EarlyStopException
 
@@ -277,11 +328,21 @@ def trees_of(
     features: Sequence[TableFeature],
     ranks: tuple[Floats, ...],
     num_outputs: int,
+    outputs: Sequence[int] | None = None,
+    base: Floats | None = None,
 ) -> TreesModel:
     """The arrays of a model that LightGBM dumped.
 
     With two classes there is one sum of trees, the logarithm of the odds: output 1, while output 0
     stays 0, which gives the same probabilities.
+
+    Args:
+      dump: From LightGBM.
+      features: The columns.
+      ranks: See `name_ranks`.
+      num_outputs: Of the model.
+      outputs: The output that each tree adds to; None goes by the dump.
+      base: What the sums start from, shape (num_outputs,); None: 0.
     """
     nodes: dict[str, list[Any]] = {
         key: []
@@ -325,11 +386,13 @@ def trees_of(
 
     for tree, info in enumerate(dump["tree_info"]):
         output = 1 if num_outputs == 2 else tree % per_round
+        if outputs is not None:
+            output = outputs[tree]
         add(info["tree_structure"], tree, output)
     return TreesModel(
         tuple(features),
         ranks,
-        np.zeros(num_outputs, np.float32),
+        np.zeros(num_outputs, np.float32) if base is None else base,
         np.array(nodes["tree"], np.int64),
         np.array(nodes["column"], np.int64),
         rounded_down(nodes["threshold"]),

@@ -37,6 +37,8 @@ class ForestLearner:
     def suits(job: Job) -> str | None:
         if job.task == "forecasting":
             return "it answers with one number or name, and a forecast has many"
+        if job.task == "multilabel":
+            return "its trees answer with one number or name, and a row has several"
         if job.task == "regression" and job.spec.loss not in ("auto", "squared"):
             return f"it answers with means, which is not what the loss {job.spec.loss} asks for"
         return table_refusal(job.prepared.inputs)

@@ -1,18 +1,28 @@
 """Linear models: ridge by the normal equation, logistic regression by L-BFGS, all else by SGD.
 
+Of several names each has a logistic regression of its own.
+
 Each is fitted at several penalties, and validation rows choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import TrainError
-from volano.models import LinearModel, TableFeature, table_arrays, table_features
+from volano.models import (
+    LinearModel,
+    TableFeature,
+    is_sparse,
+    sparse_matrix,
+    sparse_sizes,
+    table_arrays,
+    table_features,
+)
 from volano.training._descent import descend, smooth_loss
 from volano.training._learner import Fit, Job, table_refusal
 from volano.training.boosted import huber_width
@@ -31,8 +41,10 @@ MAX_ROWS = 200_000
 Floats = NDArray[np.float64]
 
 
-def design(features: tuple[TableFeature, ...], numbers: Any, codes: Any) -> Any:
-    """Numbers, marks of missing numbers, and one column per code; scipy CSR, float64."""
+def design(
+    features: tuple[TableFeature, ...], numbers: Any, codes: Any, more: Sequence[Any] = ()
+) -> Any:
+    """Numbers, marks of missing numbers, one column per code, sparse ones; scipy CSR, float64."""
     from scipy import sparse
 
     absent = np.isnan(numbers)
@@ -43,7 +55,7 @@ def design(features: tuple[TableFeature, ...], numbers: Any, codes: Any) -> Any:
     for place, size in enumerate(sizes):
         ones = np.ones(len(codes))
         parts.append(sparse.csr_array((ones, (rows, codes[:, place])), shape=(len(codes), size)))
-    return sparse.hstack(parts, format="csr")
+    return sparse.hstack([*parts, *more], format="csr")
 
 
 def ridge(
@@ -103,7 +115,10 @@ class LinearLearner:
 
     @staticmethod
     def suits(job: Job) -> str | None:
-        return table_refusal(job.prepared.inputs)
+        dense = {
+            name: column for name, column in job.prepared.inputs.items() if not is_sparse(column)
+        }
+        return table_refusal(dense)
 
     @staticmethod
     def defaults(job: Job) -> Sequence[dict[str, Any]]:
@@ -128,11 +143,18 @@ class LinearLearner:
         rows = np.arange(len(target))
         if way != "ridge" and len(target) > MAX_ROWS:
             rows = rows[:: -(-len(target) // MAX_ROWS)]
+            if job.task == "multilabel":
+                names, places = np.nonzero(target[:, :-1].T)
+                rows = np.union1d(rows, places[np.unique(names, return_index=True)[1]])
             if job.task == "classification":
                 # The first row of each class is in, or a rare class would be lost as a whole.
                 rows = np.union1d(rows, np.unique(target, return_index=True)[1])
-        train_ND = design(features, *table_arrays(features, train, rows))
+        sizes = sparse_sizes(job.prepared.inputs)
+        more = [sparse_matrix(train.columns[name], size, rows) for name, size in sizes.items()]
+        train_ND = design(features, *table_arrays(features, train, rows), more)
         target = target[rows]
+        if job.task == "multilabel":
+            target = np.asarray(target[:, :-1] > 0, np.float64)
         weights = job.row_weights(train)
         penalties = PENALTIES[job.task != "regression" :]
         if job.spec.penalty == "none":
@@ -147,7 +169,7 @@ class LinearLearner:
             _WAYS[way](train_ND, target, job, None if weights is None else weights[rows], penalties)
         ):
             job.step("linear model", place + 1, len(penalties) + 1)
-            model = _model(features, coefficients, bias)
+            model = _model(features, coefficients, bias, sizes)
             found = loss(model.outputs(validation), known) if len(known) else penalty
             scores.append({"penalty": penalty, "validation_loss": found})
             if best is None or found < best[0]:
@@ -176,6 +198,8 @@ def _way(job: Job) -> str:
         )
     if spec.solver == "sgd" or not exact:
         return "descent"
+    if job.task == "multilabel":
+        return "several"
     return "ridge" if regression else "logistic"
 
 
@@ -196,9 +220,12 @@ def _descents(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any
         target = target.astype(np.float64)
         centre, spread = float(target.mean()), float(target.std()) or 1.0
         target = (target - centre) / spread
-    name = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
+    name: str = spec.loss if spec.loss != "auto" else ("squared" if regression else "cross_entropy")
     width = huber_width(target) if name == "huber" else 1.0
-    loss = smooth_loss(name, quantile=spec.quantile, width=width)
+    positive = None
+    if job.task == "multilabel":
+        name, positive = "binary", job.label_weights(target)
+    loss = smooth_loss(name, quantile=spec.quantile, width=width, positive=positive)
     half = {"l1": (1.0, 0.0), "elastic": (0.5, 0.5)}.get(spec.penalty, (0.0, 1.0))
     found = None
     for penalty in sorted(penalties, reverse=True):
@@ -245,18 +272,62 @@ def _logistics(train_ND: Any, target: Any, job: Job, weights: Any, penalties: An
         yield penalty, coefficients, bias
 
 
-_WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents}
+def _several(train_ND: Any, target: Any, job: Job, weights: Any, penalties: Any) -> Any:
+    """A logistic regression for each name, all at once, the strongest penalty first.
+
+    The loss is a sum over the names, each with weights of its own: its least is the least of each.
+    """
+    from scipy.optimize import minimize
+
+    del weights
+    num_rows, num_columns = train_ND.shape
+    loss = smooth_loss("binary", positive=job.label_weights(target))
+    share = (target.sum(axis=0) + 1) / (num_rows + 2)
+    shape = (num_columns + 1, target.shape[1])
+    w = np.zeros(shape)
+    w[-1] = np.log(share / (1 - share))
+
+    for penalty in sorted(penalties, reverse=True):
+
+        def worth(flat: Floats, penalty: float = penalty) -> tuple[float, Floats]:
+            w = flat.reshape(shape)
+            losses, slopes = loss(np.asarray(train_ND @ w[:-1] + w[-1]), target)
+            gradient = np.concatenate(
+                [
+                    np.asarray(train_ND.T @ slopes) / num_rows + penalty * w[:-1],
+                    slopes.sum(axis=0)[None] / num_rows,
+                ]
+            )
+            return float(losses.mean()) + penalty / 2 * float((w[:-1] ** 2).sum()), gradient.ravel()
+
+        # Stopping early only makes the penalty a little larger.
+        found = minimize(worth, w.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        w = found.x.reshape(shape)
+        yield penalty, w[:-1], w[-1]
 
 
-def _model(features: tuple[TableFeature, ...], coefficients: Floats, bias: Floats) -> LinearModel:
+_WAYS = {"ridge": _ridges, "logistic": _logistics, "descent": _descents, "several": _several}
+
+
+def _model(
+    features: tuple[TableFeature, ...],
+    coefficients: Floats,
+    bias: Floats,
+    sparse: Mapping[str, int],
+) -> LinearModel:
     num_numbers = sum(feature.size for feature in features)
     sizes = [feature.num_codes for feature in features if not feature.size]
     parts = np.split(
         coefficients.astype(np.float32),
-        np.cumsum([num_numbers, num_numbers, *sizes])[:-1],
+        np.cumsum([num_numbers, num_numbers, *sizes, *sparse.values()])[:-1],
     )
     return LinearModel(
-        features, parts[0], parts[1], tuple(parts[2:] if sizes else ()), bias.astype(np.float32)
+        features,
+        parts[0],
+        parts[1],
+        tuple(parts[2 : 2 + len(sizes)]),
+        bias.astype(np.float32),
+        dict(zip(sparse, parts[2 + len(sizes) :], strict=True)),
     )
 
 
@@ -270,6 +341,14 @@ def _loss(job: Job) -> Any:
     unit = (float(target.astype(np.float64).std()) or 1.0) if regression else 1.0
     width = huber_width(target) / unit if name == "huber" else 1.0
     loss = smooth_loss(name, quantile=job.spec.quantile, width=width)
+
+    if job.task == "multilabel":
+        decided = smooth_loss("binary")
+        return lambda outputs, targets: float(
+            decided(outputs.astype(np.float64), np.asarray(targets[:, :-1] > 0, np.float64))[
+                0
+            ].mean()
+        )
 
     def mean(outputs: Any, targets: Any) -> float:
         known = ~np.isnan(targets) if regression else targets >= 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from volano.columns import column_kind
+from volano.columns import cell_of, column_kind
 from volano.data import BrokenRow, ReadReport, Row, SourceFile, embedded, read_rows, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.export import output_place, written
@@ -121,6 +121,7 @@ def answer_table(
                 write,
                 summary,
                 [file.base for file in files],
+                plain=_format(output) == "jsonl",
             )
             step("predicting", min(report.size_bytes, total - 1), total)
     step("predicting", total, total)
@@ -142,6 +143,8 @@ def _answer_batch(
     write: Callable[[Mapping[str, Any]], object],
     summary: AnswerSummary,
     bases: Sequence[Path],
+    *,
+    plain: bool,
 ) -> None:
     whole = [row for row in batch if isinstance(row, Row)]
     # An absent value is an empty one here: every row of the table gets its answer.
@@ -180,6 +183,10 @@ def _answer_batch(
             summary.note(row.number, "; ".join(notes))
         values: dict[str, Any] = {name: row.values.get(name) for name in columns}
         values |= {name: getattr(answer, key) for name, key in added.items()}
+        if not plain:
+            # JSON has lists; a cell of a table is text.
+            predicted = next(iter(added))
+            values[predicted] = cell_of(model.target, values[predicted])
         write(values)
 
 

@@ -11,7 +11,7 @@ from volano.columns import MediaKind, column_kind, facts_of, media_kind
 from volano.data import OrderedTable, Snapshot
 from volano.spec import Spec
 
-__all__ = ["columns_checked", "target_checked"]
+__all__ = ["columns_checked", "target_checked", "warnings_of"]
 
 CHECKED_ROWS = 50_000
 """Rows whose values are looked at, at even distances."""
@@ -26,7 +26,7 @@ def target_checked(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> d
     """The target's type, its rows; of numbers their range and middle, of series what was mended."""
     kind = column_kind(spec.target_column.type)
     found: dict[str, Any] = {"type": kind.kind, "rows": len(rows)}
-    if kind.names or not len(rows):
+    if kind.names or hasattr(kind, "canonical") or not len(rows):
         return found
     if getattr(kind, "in_order", False):
         order = OrderedTable.of(spec.kinds, spec.target_name, spec.target_column.options)
@@ -77,6 +77,17 @@ def _files_checked(
     return {"unreadable": unreadable} | (
         {"files looked at": len(some)} if len(some) < len(rows) else {}
     )
+
+
+def warnings_of(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> list[str]:
+    """What the inputs' types warn of, in words."""
+    found = []
+    for name, column in spec.inputs.items():
+        warn = getattr(column_kind(column.type), "warn", None)
+        said = warn(name, snapshot.column(name, _some(rows))) if warn else None
+        if said:
+            found.append(said)
+    return found
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from volano.columns import FittedColumn, MediaKind, column_kind, media_bytes
 from volano.data import (
     BrokenRow,
     SourceFile,
+    as_text,
     embedded,
     is_missing,
     media_columns,
@@ -122,6 +123,7 @@ def import_feedback(
     who: str,
     kind: str = "category",
     kinds: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     new_class: bool = False,
 ) -> ImportSummary:
     """Take corrections from a table, under the rules by which the service takes them.
@@ -138,20 +140,22 @@ def import_feedback(
       known: Names that the champion knows; empty without a champion: then every name is taken in.
       who: Who says so, where the table does not.
       kind: The target's type.
+      options: The target's, for types that read cells by them.
       kinds: Input -> type; paths of photos and recordings are read from beside the table.
       new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
       DataError: There is no column with values (DATA-530), or neither ids nor inputs (531).
       WheelError: `new_class` for a target that is not a name (WHEEL-043).
     """
-    if new_class and not column_kind(kind).names:
+    several = getattr(column_kind(kind), "canonical", None)
+    if new_class and several is None and not column_kind(kind).names:
         raise WheelError(
             43,
             f"--new-class is given, and the target {target!r} is a {kind}: it has no classes",
             expected=f"corrections whose values are each a {kind}",
             fix="leave --new-class out",
         )
-    read = _reader(target, kind)
+    read = None if several else _reader(target, kind)
     columns = sample(files, 1).columns
     value_column = target if target in columns else "value"
     if value_column not in columns:
@@ -240,17 +244,24 @@ def import_feedback(
                 note(row.number, value)
                 continue
         else:
-            is_known = value in known_names
-            if not (is_known or _is_name(value)) or not _is_name(person):
+            names = [value]
+            if several:
+                # Kept as a list, as the service keeps it: the separator may change.
+                text = several(value, options or {})
+                names = json.loads(text) if text is not None else [""]
+                right = names
+            unknown = [name for name in names if name not in known_names]
+            fit = all(name and _is_name(name) for name in unknown)
+            if not fit or not _is_name(person):
                 summary.unfit += 1
                 note(row.number, value)
                 continue
-            if not is_known:
-                if known_names and not new_class:
-                    summary.refused[value] = summary.refused.get(value, 0) + 1
-                    note(row.number, value)
-                    continue
-                new_names.add(value)
+            if unknown and known_names and not new_class:
+                for name in unknown:
+                    summary.refused[name] = summary.refused.get(name, 0) + 1
+                note(row.number, value)
+                continue
+            new_names.update(unknown)
         if prediction and not (len(prediction) <= LONGEST_ID and prediction.isprintable()):
             summary.unknown.append(shorten(prediction))
         elif prediction:
@@ -365,6 +376,8 @@ def export_feedback(
     with open_output(output) as stream:
         write = row_writer(stream, output, [*inputs, target, "prediction_id", "who", "at"])
         for row in _exported(log, inputs, target):
+            if isinstance(row[target], list):
+                row[target] = as_text(row[target])
             write(row)
             count += 1
     return count

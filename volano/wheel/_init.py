@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from volano.columns import column_kind, column_uses
+from volano.columns import Inference, column_kind, column_uses
 from volano.data import check_labels, is_missing, regular_dates, resolve, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.spec import is_reserved
@@ -113,9 +114,11 @@ def init_wheel(
     ordered = _in_time_order(values, target)
     if ordered:
         target, target_kind, target_reason, inputs, reasons = ordered
+        options: dict[str, Mapping[str, Any]] = {}
     else:
         target, target_kind, target_reason = _target(values, target)
-        inputs, reasons = _inputs(values, target)
+        inputs, reasons, options = _inputs(values, target)
+        options[target] = column_kind(target_kind).infer(values[target], "target").options
     root.mkdir(parents=True, exist_ok=True)
     spec = spec_text(
         name or _name(data[0]),
@@ -124,6 +127,7 @@ def init_wheel(
         inputs,
         target,
         target_kind,
+        options,
     )
     path.write_text(spec, encoding="utf-8")
     return InitResult(
@@ -261,9 +265,10 @@ def _candidates(values: dict[str, list[str | None]]) -> str:
 
 def _inputs(
     values: dict[str, list[str | None]], target: str
-) -> tuple[dict[str, str], tuple[str, ...]]:
+) -> tuple[dict[str, str], tuple[str, ...], dict[str, Mapping[str, Any]]]:
     able = [kind for kind, use in column_uses().items() if use in ("input", "both")]
     inputs: dict[str, str] = {}
+    options: dict[str, Mapping[str, Any]] = {}
     reasons = []
     best: tuple[float, str, str] | None = None
     for name, column in values.items():
@@ -272,13 +277,16 @@ def _inputs(
         if is_reserved(name) or name in (f"{target}_low", f"{target}_high"):
             reasons.append(f"{_short(name)}: left out: answers use this name themselves")
             continue
-        scored = {kind: column_kind(kind).infer(column) for kind in able}
+        if key := next(filter(None, (_left_out(kind, name, column) for kind in able)), None):
+            reasons.append(f"{_short(name)}: left out: {key}")
+            continue
+        scored = {kind: _infer(kind, name, column) for kind in able}
         kind = max(scored, key=lambda kind: scored[kind].score)
         found = scored[kind]
         if best is None or found.score > best[0]:
             best = (found.score, name, kind)
         if found.score >= LEAST_SCORE:
-            inputs[name] = kind
+            inputs[name], options[name] = kind, found.options
             reasons.append(f"{_short(name)}: {kind}: {found.reason}")
         else:
             like = " or ".join(able)
@@ -292,7 +300,21 @@ def _inputs(
             )
         inputs[best[1]] = best[2]
         reasons.append(f"{best[1]}: {best[2]} all the same: nothing else is there to learn from")
-    return inputs, tuple(reasons)
+    return inputs, tuple(reasons), options
+
+
+def _infer(kind: str, name: str, column: list[str | None]) -> Inference:
+    """How well a type fits a column, by its values and, where the type looks at it, its name."""
+    named = getattr(column_kind(kind), "infer_named", None)
+    found: Inference = named(name, column) if named else column_kind(kind).infer(column)
+    return found
+
+
+def _left_out(kind: str, name: str, column: list[str | None]) -> str | None:
+    """Why a type says that no model may learn from a column, whatever others say."""
+    left_out = getattr(column_kind(kind), "left_out", None)
+    found: str | None = left_out(name, column) if left_out else None
+    return found
 
 
 def _name(address: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
@@ -38,6 +40,14 @@ def _addresses(addresses: Sequence[str]) -> str:
     return "[" + ", ".join(quoted(address) for address in addresses) + "]"
 
 
+def _typed(kind: str, options: Mapping[str, Any] | None) -> str:
+    """A column's type, with its options where it has any that are not the defaults."""
+    if not options:
+        return kind
+    named = ", ".join(f"{name}: {json.dumps(value)}" for name, value in options.items())
+    return f"{{type: {kind}, {named}}}"
+
+
 _SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
     "clean": (CleanSpec, "rows that teach nothing or the wrong thing; all are counted"),
     "split": (SplitSpec, "golden rows judge every bundle and never train one"),
@@ -56,6 +66,7 @@ def spec_text(
     inputs: dict[str, str],
     target: str,
     target_kind: str,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """A spec with every default in a comment.
 
@@ -66,7 +77,9 @@ def spec_text(
       inputs: Column -> type.
       target: The column to predict.
       target_kind: Its type.
+      options: Column -> options without which its values would be read otherwise.
     """
+    options = options or {}
     lines = [
         "# What this wheel learns from, and what it predicts. `volano turn` does the rest.",
         "# Lines that start with '#' show the defaults; remove the '#' to change one.",
@@ -82,7 +95,7 @@ def spec_text(
     ]
     hinted: set[str] = set()
     for column, kind in inputs.items():
-        lines.append(f"  {quoted(column)}: {kind}")
+        lines.append(f"  {quoted(column)}: {_typed(kind, options.get(column))}")
         # Once for each type: a table may have a hundred numbers.
         hint = getattr(column_kind(kind), "hint", "")
         if hint and kind not in hinted:
@@ -90,7 +103,8 @@ def spec_text(
         hinted.add(kind)
     able = [kind for kind, use in column_uses().items() if use in ("target", "both")]
     asked = ", ".join(f"{kind} asks for {task_for_target(kind).kind}" for kind in able)
-    lines += ["target:", f"  {quoted(target)}: {target_kind}", f"  # {asked}", ""]
+    written = _typed(target_kind, options.get(target))
+    lines += ["target:", f"  {quoted(target)}: {written}", f"  # {asked}", ""]
     for section, (model, comment) in _SECTIONS.items():
         if section == "split" and test:
             continue

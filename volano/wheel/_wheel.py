@@ -375,7 +375,7 @@ class Wheel:
         """
         from volano.data import GoldenRows, Snapshot, clean, like_labels
         from volano.wheel import stages
-        from volano.wheel._checked import columns_checked, target_checked
+        from volano.wheel._checked import columns_checked, target_checked, warnings_of
 
         with self.store.turning():
             runs: dict[str, Run] = {}
@@ -398,6 +398,7 @@ class Wheel:
             "like_labels": [found.as_dict() for found in like_labels(labels)],
             "target": target_checked(self.spec, snapshot, selection.rows),
             "columns": columns_checked(self.spec, snapshot, selection.rows),
+            "warnings": warnings_of(self.spec, snapshot, selection.rows),
         }
 
     # History -----------------------------------------------------------------------------------

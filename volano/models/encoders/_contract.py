@@ -17,6 +17,7 @@ __all__ = ["Encoder", "build_encoder", "encoder_from_config"]
 _KINDS = {
     "audio": "volano.models.encoders.audio",
     "image": "volano.models.encoders.image",
+    "sparse": "volano.models.encoders.sparse",
     "text": "volano.models.encoders.text",
 }
 """Column type -> module with ``build_encoder(column, details, root, num_rows)`` and

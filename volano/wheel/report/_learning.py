@@ -46,7 +46,10 @@ def _by_epoch(found: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> 
         )
         if (line := _line(name, kind, key, epochs))
     ]
-    accuracy = _line("validation", "ours", "validation_accuracy", epochs)
+    what, key = "Accuracy", "validation_accuracy"
+    if any("validation_jaccard" in entry for entry in epochs):
+        what, key = "Jaccard index", "validation_jaccard"
+    accuracy = _line("validation", "ours", key, epochs)
     drawings: list[Child] = []
     if loss:
         drawing = lines(
@@ -56,13 +59,13 @@ def _by_epoch(found: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> 
     if accuracy:
         level = ("head start", head_start) if head_start is not None else None
         drawing = lines(
-            "Validation accuracy per epoch",
+            f"{what} on validation rows, per epoch",
             [accuracy],
             write=lambda y: percent(y, 1),
             best=best,
             level=level,
         )
-        words = "Accuracy on validation rows."
+        words = f"{what} on validation rows."
         if head_start is not None:
             words += (
                 " The head start is what the last layer alone reaches on the pretrained encoder, "

@@ -112,6 +112,33 @@ def _three(value: float) -> str:
 
 MEASURES: Mapping[str, Measure] = {
     "accuracy": _share("Accuracy", "share of the rows answered rightly", card="Right answers"),
+    "jaccard": _share(
+        "Jaccard index",
+        "of the labels given or right, the share that are both; mean over the rows",
+        card="Right labels (Jaccard index)",
+    ),
+    "f1_micro": _share(
+        "F1, over all decisions", "precision and recall in one; each label of a row"
+    ),
+    "subset_accuracy": _share(
+        "Exactly right", "share of the rows whose labels are all right, with none too many"
+    ),
+    "hamming_loss": Measure(
+        "Hamming loss",
+        "share of all decisions, one for each label and row, that are wrong",
+        lambda value: percent(value, 2),
+        "Hamming loss",
+        "Wrong decisions",
+        _largest,
+        lambda low, high: f"{100 * low:.2f} to {100 * high:.2f}",
+        share=True,
+    ),
+    "mean_average_precision": _number(
+        "Mean average precision",
+        "precision over all thresholds, mean over the labels; 1 is perfect",
+        _three,
+        top=_whole,
+    ),
     "roc_auc": _number(
         "ROC AUC",
         "chance that a row of a class is ranked above one that is not of it; 0.5 is a coin",
@@ -207,6 +234,8 @@ ABOUT = {
     "forecasting": "Mean squared and absolute errors are on the fitted scale, so that all series "
     "weigh the same; each bar runs from 0 to the largest value in its line. Intervals are of "
     "blocks as long as the horizon, since forecasts that overlap err together.",
+    "multilabel": "A label that only golden rows have counts as never found. Bars run from 0 to "
+    "100 %, of losses to the largest value in the line.",
     "regression": "Errors are in the target's own unit; each bar runs from 0 to the largest value "
     "in its line.",
 }
@@ -225,7 +254,9 @@ NOT_SHOWN = ("precision_micro", "recall_micro", "f1_micro")
 
 def measures_of(*found: Mapping[str, Any]) -> list[str]:
     """The names of all metrics in some reports, in the order in which to show them."""
-    names = {name: None for metrics in found for name in metrics if name not in NOT_SHOWN}
+    every = {name for metrics in found for name in metrics}
+    left_out = NOT_SHOWN if "accuracy" in every else ()
+    names = {name: None for metrics in found for name in metrics if name not in left_out}
     return [*(name for name in MEASURES if name in names), *(n for n in names if n not in MEASURES)]
 
 
@@ -307,6 +338,14 @@ def _rightly(ours: str, theirs: str, other: str, rows: int, better: int, worse: 
     )
 
 
+def _overlap(ours: str, theirs: str, other: str, rows: int, better: int, worse: int) -> str:
+    return (
+        f"On {count(rows)} golden rows, which no turn ever trained on, {ours} of the labels given "
+        f"or right are both, as a mean over the rows; {theirs} for {other}. It is nearer to the "
+        f"right labels on {plural(better, 'row')}, and farther from them on {count(worse)}."
+    )
+
+
 def _log_loss(ours: str, theirs: str, other: str, rows: int, better: int, worse: int) -> str:
     del better, worse
     return (
@@ -332,6 +371,29 @@ JUDGED: Mapping[str, Judged] = {
         "accuracy",
         "Share of the golden rows answered rightly, this turn minus the other, in percentage "
         "points",
+        lambda score: score,
+        _own,
+        lambda value: points(value, unit=False),
+        points,
+        lambda value: percent(value, 2),
+        _rightly,
+    ),
+    "jaccard": Judged(
+        "jaccard",
+        "the Jaccard index",
+        "Mean Jaccard index of the golden rows, this turn minus the other, in percentage points",
+        lambda score: score,
+        _own,
+        lambda value: points(value, unit=False),
+        points,
+        lambda value: percent(value, 2),
+        _overlap,
+    ),
+    "subset_accuracy": Judged(
+        "subset_accuracy",
+        "rows that are exactly right",
+        "Share of the golden rows whose labels are all right, this turn minus the other, in "
+        "percentage points",
         lambda score: score,
         _own,
         lambda value: points(value, unit=False),

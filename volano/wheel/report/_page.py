@@ -17,6 +17,7 @@ from volano.wheel.report._models import models
 from volano.wheel.report._numbers import fitted, intervals, residuals
 from volano.wheel.report._quality import calibration, classes, confusion, metrics, mistakes
 from volano.wheel.report._rows import data
+from volano.wheel.report._several import decisions
 from volano.wheel.report._style import SCRIPT, SCRIPT_HASH, STYLE
 from volano.wheel.report._tables import WORDS, Section
 from volano.wheel.report._trials import trials
@@ -32,6 +33,7 @@ _LAST: tuple[_Section, ...] = (candidates, mistakes, history, making)
 SECTIONS: Mapping[str, tuple[_Section, ...]] = {
     "classification": (*_FIRST, confusion, classes, calibration, *_LAST),
     "forecasting": (*_FIRST, forecasts, by_step, by_series, *_LAST),
+    "multilabel": (*_FIRST, classes, decisions, *_LAST),
     "regression": (*_FIRST, fitted, residuals, intervals, *_LAST),
 }
 """Task -> the sections of its page; a task that is not here has those that all have."""

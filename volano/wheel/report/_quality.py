@@ -330,6 +330,14 @@ _WRONG = {
         "Wrong answers given with most certainty. " + _LABEL,
         "No golden row was answered wrongly.",
     ),
+    "multilabel": _Wrong(
+        "jaccard",
+        "Jaccard index",
+        percent,
+        "The answers that have least in common with the right labels",
+        "Answers that have least in common with the right labels, the surest first. " + _LABEL,
+        "Every golden row got exactly its labels.",
+    ),
     "regression": _Wrong(
         "error",
         "Error",

@@ -23,6 +23,10 @@ FINDINGS = {
         "the same as a golden row",
         "up to case, space and punctuation; learning them would flatter the model",
     ),
+    "golden_groups": (
+        "of a golden row's group",
+        "the same id as a row that judges; learning it would flatter the model",
+    ),
     "superseded": ("replaced by a correction", "somebody gave a newer answer for the same inputs"),
     "duplicates": ("repeated", "same inputs and target as an earlier row"),
     "conflicts": ("in conflict", "same inputs, different targets: at least one of them is wrong"),

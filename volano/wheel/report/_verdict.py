@@ -26,6 +26,7 @@ from volano.wheel.report._tables import Section, facts, figure, share_bar, verdi
 __all__ = ["ships", "verdict"]
 
 BASELINES = {
+    "commonest": "always answering the commonest labels",
     "majority": "always answering the most frequent class",
     "tfidf_svm": "a simple word-count model",
     "mean": "always answering the mean",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from volano.columns import column_kind
 from volano.data import (
     FeedbackRow,
     ReadReport,
     Snapshot,
     SourceFile,
+    as_text,
+    grouping_columns,
     like_labels,
     media_columns,
     read_batches,
@@ -44,6 +47,8 @@ class DataStage:
             "files": _identity(setting, files),
             "inputs": {name: column.type for name, column in spec.inputs.items()},
             "target": {name: column.type for name, column in spec.target.items()},
+            **_reading(spec),
+            **({"group": group} if (group := grouping_columns(spec.inputs)) else {}),
             "broken": spec.clean.broken,
             "empty": spec.clean.empty,
         }
@@ -58,6 +63,8 @@ class DataStage:
             target=spec.target_name,
             out=context.out,
             kinds=spec.kinds,
+            options=spec.target_column.options,
+            group=grouping_columns(spec.inputs),
             feedback=_feedback(context),
             on_broken=spec.clean.broken,
             on_empty=spec.clean.empty,
@@ -75,6 +82,13 @@ class DataStage:
         for found in like_labels(snapshot.label_rows()):
             context.progress.say(f"    {found}")
         return summary.as_dict()
+
+
+def _reading(spec: Spec) -> dict[str, Any]:
+    """Options of the target by which its cells are read, and so decide the rows."""
+    column = spec.target_column
+    read = getattr(column_kind(column.type), "canonical", None)
+    return {} if read is None else {"options": dict(column.options)}
 
 
 def source_identity(setting: Setting, source: SourceFile) -> str:
@@ -112,6 +126,6 @@ def _feedback(context: Context) -> Iterator[FeedbackRow]:
                     name: "" if (found := item["inputs"][name]) is None else str(found)
                     for name in inputs
                 },
-                str(item["value"]),
+                as_text(item["value"]) or "",
                 item["prediction_id"] or "",
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from volano.columns import column_kind, media_kind
 from volano.data import GoldenRows, Prepared, Snapshot, open_golden
-from volano.evaluation import BASELINES, evaluator, table_baselines
+from volano.evaluation import evaluator
 from volano.models import is_table, table_features, tree_matrix
 from volano.store import Run
 from volano.tasks import task_for_target
@@ -84,11 +84,11 @@ class EvaluateStage:
         own = getattr(judge, "baselines", None)
         if own is not None:
             found = own(prepared)
-        elif content and task == "classification":
+        elif content and hasattr(judge, "text_baselines"):
             assert isinstance(golden, GoldenRows)
-            found = self._text_baselines(context, prepared, golden, content)
+            found = self._text_baselines(context, prepared, golden, content, judge)
         else:
-            found = self._table_baselines(context, prepared, task)
+            found = self._table_baselines(context, prepared, judge)
         results: dict[str, Any] = {}
         for name, predictions in found.items():
             np.save(context.out / f"baseline_{name}.npy", predictions)
@@ -102,21 +102,25 @@ class EvaluateStage:
         return results
 
     def _text_baselines(
-        self, context: Context, prepared: Prepared, golden: GoldenRows, columns: list[str]
+        self,
+        context: Context,
+        prepared: Prepared,
+        golden: GoldenRows,
+        columns: list[str],
+        judge: Any,
     ) -> dict[str, NDArray[Any]]:
         snapshot = Snapshot.open(context.parent("data"))
         rows = np.load(context.parent("prepare") / "train" / "rows.npy")
-        codes = np.asarray(prepared.split("train").target)
+        targets = np.asarray(prepared.split("train").target)
         train_texts = _joined([snapshot.column(name, rows) for name in columns])
         texts = _joined([golden.column(name) for name in columns])
-        seed = context.spec.train.seed
-        return {
-            name: baseline(train_texts, codes, texts, seed=seed).predictions
-            for name, baseline in BASELINES.items()
-        }
+        found: dict[str, NDArray[Any]] = judge.text_baselines(
+            train_texts, targets, texts, seed=context.spec.train.seed
+        )
+        return found
 
     def _table_baselines(
-        self, context: Context, prepared: Prepared, task: str
+        self, context: Context, prepared: Prepared, judge: Any
     ) -> dict[str, NDArray[Any]]:
         inputs = {name: column for name, column in prepared.inputs.items() if is_table(column)}
         features = table_features(inputs)
@@ -126,13 +130,13 @@ class EvaluateStage:
             for feature in features
             if not feature.size
         ]
-        return table_baselines(
+        found: dict[str, NDArray[Any]] = judge.table_baselines(
             tree_matrix(features, ranks, train),
             np.asarray(train.target),
             tree_matrix(features, ranks, golden),
-            regression=task == "regression",
             seed=context.spec.train.seed,
         )
+        return found
 
 
 def _joined(columns: list[list[str]]) -> list[str]:

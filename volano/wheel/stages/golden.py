@@ -71,6 +71,7 @@ class GoldenStage:
                 target=spec.target_name,
                 out=context.out / FILE,
                 kinds=spec.kinds,
+                options=spec.target_column.options,
                 order={"date": order.date, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()

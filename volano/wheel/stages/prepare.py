@@ -114,6 +114,8 @@ class PrepareStage:
             kept[split] = np.delete(rows, found.lost)
             unreadable += snapshot.places(rows[found.lost])
             np.save(out / split / "rows.npy", kept[split])
+            if snapshot.groups is not None:
+                np.save(out / split / "groups.npy", snapshot.groups[kept[split]])
         train, validation = kept["train"], kept["validation"]
         if len(train) == 0:
             raise _nothing_left(snapshot)
@@ -149,6 +151,19 @@ class PrepareStage:
         """The target column, fitted on all rows that training sees."""
         spec = context.spec
         kind, options = column_kind(spec.target_column.type), spec.target_column.options
+        if snapshot.summary.several:
+            batches = snapshot.batches(rows, [snapshot.target], num_rows=FIT_ROWS)
+            every = (value for batch in batches for value in batch[snapshot.target])
+            least = spec.clean.rare_below if spec.clean.rare == "drop" else 1
+            column = kind.fit(spec.target_name, every, {**options, "min_rows": least}, "target")
+            if not getattr(column, "names", ()):
+                raise DataError(
+                    506,
+                    f"no label is left to learn in {len(rows):,} rows",
+                    expected="at least one label that some rows have and others have not",
+                    fix="volano check",
+                )
+            return column
         if not kind.names:
             some = rows[:: -(-len(rows) // FIT_ROWS)]
             values = snapshot.column(snapshot.target, some)

@@ -164,6 +164,7 @@ def evidence(folder: Path, prepared: Prepared) -> Evidence:
 _LOSSES = {
     "regression": ("squared", "absolute", "huber", "quantile"),
     "classification": ("cross_entropy", "focal"),
+    "multilabel": ("cross_entropy",),
 }
 
 
