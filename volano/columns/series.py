@@ -109,6 +109,8 @@ class FittedSeries:
       date: The column of moments in tables; empty where rows are steps by their order alone.
       naive_errors: For each series the mean absolute change over one season in the training rows,
         in its own unit: what MASE is measured in; none of an input.
+      ahead: Of an input of a forecast that is known ahead: how many of the values of `window` are
+        to come, the last ones. 0 for all others.
     """
 
     kind: ClassVar[str] = "series"
@@ -122,6 +124,7 @@ class FittedSeries:
     step: str = ""
     naive_errors: tuple[float, ...] = ()
     date: str = ""
+    ahead: int = 0
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -260,6 +263,7 @@ class FittedSeries:
             "step": self.step,
             "naive_errors": list(self.naive_errors),
             "date": self.date,
+            **({"ahead": self.ahead} if self.ahead else {}),
         }
         text = json.dumps(state, ensure_ascii=False, indent=1)
         (folder / "series.json").write_text(text + "\n", encoding="utf-8")
@@ -280,6 +284,9 @@ class FittedSeries:
                 raise ValueError(f"window {window}, horizon {horizon}, season {season}")
             step, date = str(state["step"]), str(state["date"])
             naive_errors = tuple(float(item) for item in state["naive_errors"])
+            ahead = int(state.get("ahead", 0))
+            if not 0 <= ahead < window:
+                raise ValueError(f"ahead {ahead} of {window}")
             if len(naive_errors) not in (0, len(columns)) or not all(e > 0 for e in naive_errors):
                 raise ValueError(f"naive_errors {naive_errors}")
         except (KeyError, TypeError, ValueError) as error:
@@ -287,7 +294,17 @@ class FittedSeries:
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
             ) from error
         return cls(
-            name, columns, centres, spreads, window, horizon, season, step, naive_errors, date
+            name,
+            columns,
+            centres,
+            spreads,
+            window,
+            horizon,
+            season,
+            step,
+            naive_errors,
+            date,
+            ahead,
         )
 
 

@@ -68,6 +68,11 @@ class Network(nn.Module):
         self.register_buffer("shift", torch.zeros(num_outputs))
         self.register_buffer("scale", torch.ones(num_outputs))
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the outputs of one row."""
+        return (self.head.out_features,)
+
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Every column's vector, side by side; (B, sum of widths)."""
         parts = [

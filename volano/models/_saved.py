@@ -37,6 +37,10 @@ def load_model(folder: Path, inputs: Mapping[str, FittedColumn]) -> Any:
         from volano.models.ensemble import EnsembleModel
 
         return EnsembleModel.load(folder, inputs, load_model)
+    if family == "forecaster":
+        from volano.models.forecasters import Forecaster
+
+        return Forecaster.load(folder)
     if family == LinearForecast.family:
         return LinearForecast.load(folder)
     kinds: dict[str, Any] = {"linear": LinearModel, "trees": TreesModel}

@@ -68,8 +68,9 @@ def compete(
     searching = trials > 0 or budget_s is not None
     others = _Others(job, contest, names)
     if not table:
-        for name in names:
-            others.train(name)
+        until = math.inf if budget_s is None else time.monotonic() + budget_s
+        for place, name in enumerate(names):
+            others.train(name, until, len(names) - place)
         return others.finished()
     crossed = job.train.num_rows <= FEW_ROWS and (len(names) > 1 or searching)
     crossed = crossed and job.validation.num_rows > 0
@@ -177,12 +178,20 @@ class _Others:
     def __init__(self, job: Job, contest: Contest, names: Sequence[str]) -> None:
         self._job, self._contest, self._names = job, contest, names
 
-    def train(self, name: str) -> None:
-        """Fit a model with the rows as they are."""
+    def train(self, name: str, until: float, num_left: int) -> None:
+        """Fit a model with the rows as they are, and its share of the time for `num_left` of them.
+
+        Forecasts alone keep to it: they come to an end with what they have.
+        """
         scratch: Path = self._job.scratch / name
         scratch.mkdir(parents=True, exist_ok=True)
         job = replace(self._job, scratch=scratch)
         refusal = learner(name).suits(job)
+        if self._job.task == "forecasting" and until < math.inf:
+            left = until - time.monotonic()
+            job = replace(job, deadline=time.monotonic() + left / num_left)
+            if left <= 0 and self._contest.fits:
+                refusal = refusal or "no time was left for it"
         started = time.perf_counter()
         if refusal is None:
             try:

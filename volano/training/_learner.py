@@ -172,9 +172,15 @@ class TableLearner(Learner, Protocol):
 
 _KINDS = {
     "boosted": "volano.training.boosted:BoostedLearner",
+    "dlinear": "volano.training.forecaster:DLinearLearner",
     "forest": "volano.training.forest:ForestLearner",
+    "gru": "volano.training.forecaster:GruLearner",
     "linear": "volano.training.linear:LinearLearner",
+    "lstm": "volano.training.forecaster:LstmLearner",
     "network": "volano.training.network:NetworkLearner",
+    "patchtst": "volano.training.forecaster:PatchLearner",
+    "rnn": "volano.training.forecaster:RnnLearner",
+    "tcn": "volano.training.forecaster:TcnLearner",
 }
 
 
@@ -201,7 +207,7 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
       long: Whether the spec gives a budget or asks for a search.
     """
     if task_for_target(prepared.target.kind).kind == "forecasting":
-        return ("linear",)
+        return ("linear", "dlinear", "gru", "tcn", "patchtst") if long else ("linear",)
     if not all(map(is_table, prepared.inputs.values())):
         return ("network",)
     if long:

@@ -80,7 +80,7 @@ class _Feed:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
         self.num_rows = split.num_rows
-        self.targets = aim.targets(np.asarray(split.target)) if aim else torch.zeros(0)
+        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
         self.widths = _widths(network, split)
 
     def start_above(
@@ -148,6 +148,7 @@ def fit(
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
+    late: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Fit a network in place, and leave it with the best weights, in float32.
 
@@ -164,13 +165,14 @@ def fit(
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
+      late: Asked after each step whether to come to an end with what there is.
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
-    use_cores(None if network.columns else 1)
+    use_cores(_cores(network))
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
+    aim = objective(task)(train.target, network.output_shape[-1], plan)
     aim.prepare(network)
     train_feed = _Feed(inputs, train, vocabularies, network, aim)
     validation_feed = _Feed(inputs, validation, vocabularies, network, aim)
@@ -183,7 +185,7 @@ def fit(
     change = augmentation(network, inputs, plan)
     convolves = any(getattr(part, "recipe", "") == "convolution" for part in network.encoders)
     feeds = (train_feed, validation_feed)
-    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say)
+    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say, late)
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
             run.go()
@@ -212,6 +214,11 @@ def _release(norm: _BatchNorm) -> None:
     # How many batches went by decides nothing, and a resumed run has seen fewer.
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.zero_()
+
+
+def _cores(network: Network) -> int | None:
+    """One for a network whose products are small; None for all there are."""
+    return 1 if getattr(network, "small", not network.columns) else None
 
 
 def _observe(network: Network, feed: _Feed) -> None:
@@ -290,8 +297,10 @@ class _Run:
         scratch: Path,
         step: Step,
         say: Callable[[str], None],
+        late: Callable[[], bool],
     ) -> None:
         self._network = network
+        self._late = late
         self._train, self._validation = feeds
         self._change = change
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
@@ -347,9 +356,14 @@ class _Run:
                 self._report("training", step, num_steps)
                 if time.monotonic() - self._last_saved > CHECKPOINT_EVERY_S:
                     self._save(step, losses)
+                if self._late():
+                    break
             self._end_epoch(epoch, step, losses)
             losses = []
             self._save(step, losses)
+            if self._late():
+                self._say("    time is over: stopping")
+                break
         self._report("training", num_steps, num_steps)
         self.result.num_steps = step
         self.result.rows_per_s = rows_done / max(1e-9, time.perf_counter() - started)
@@ -512,7 +526,7 @@ class _Run:
 
 def _outputs(network: Network, feed: _Feed) -> Tensor:
     network.eval()
-    found = torch.zeros((feed.num_rows, network.head.out_features))
+    found = torch.zeros((feed.num_rows, *network.output_shape))
     with torch.no_grad():
         for rows in feed.batches():
             found[rows] = network(feed.batch(rows)).float()
@@ -523,5 +537,5 @@ def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
-    use_cores(None if network.columns else 1)
+    use_cores(_cores(network))
     return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())
