@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from volano.columns import FittedColumn
 from volano.models._table import is_table, table_features
-from volano.models.encoders._contract import build_encoder, encoder_from_config
+from volano.models.encoders._contract import build_encoder, encoder_from_config, has_encoder
 from volano.models.encoders.table import TableEncoder, table_encoder_from_config
 
 __all__ = ["Network", "NetworkShape", "build_network", "load_weights", "save_weights"]
@@ -124,7 +124,12 @@ def build_network(
       table: Options of the encoder of numbers and names; None goes by the number of rows.
     """
     torch.manual_seed(seed)
-    rich = {name: column for name, column in inputs.items() if not is_table(column)}
+    # A series is a row of numbers too, but in a network it is read along time.
+    rich = {
+        name: column
+        for name, column in inputs.items()
+        if has_encoder(column) or not is_table(column)
+    }
     encoders = [
         build_encoder(column, details[name], root, num_rows) for name, column in rich.items()
     ]

@@ -143,8 +143,12 @@ def _search(job: Job, held: Trials, names: Sequence[str], trials: int, deadline:
 
 def _mix(job: Job, held: Trials, judge: Judge, others: _Others) -> None:
     started = time.perf_counter()
-    best = held.best()
-    fits = [held.fit_of(trial) for trial in best]
+    # A network with an encoder of its own, such as of series, is no model of a table to mix with.
+    able = [(trial, held.fit_of(trial)) for trial in held.best()]
+    able = [pair for pair in able if not getattr(pair[1].model, "columns", ())]
+    if len(able) < 2:
+        return
+    best, fits = [trial for trial, _ in able], [fit for _, fit in able]
     found = select(judge, [_evidence(fit) for fit in fits], job.spec.seed)
     if found is None:
         return

@@ -210,6 +210,9 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
         return ("linear", "dlinear", "gru", "tcn", "patchtst") if long else ("linear",)
     if not all(map(is_table, prepared.inputs.values())):
         return ("network",)
+    if any(column.kind == "series" for column in prepared.inputs.values()):
+        # Along time a network sees what a table of numbers does not show.
+        return ("linear", "boosted", "network")
     if long:
         return ("linear", "forest", "boosted", "network")
     if prepared.split("train").num_rows <= FEW_ROWS:
