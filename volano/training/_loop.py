@@ -218,7 +218,8 @@ def _release(norm: _BatchNorm) -> None:
 
 def _cores(network: Network) -> int | None:
     """One for a network whose products are small; None for all there are."""
-    return 1 if getattr(network, "small", not network.columns) else None
+    small = all(getattr(encoder, "small", False) for encoder in network.encoders)
+    return 1 if getattr(network, "small", small) else None
 
 
 def _observe(network: Network, feed: _Feed) -> None:
@@ -234,6 +235,8 @@ def _dtype(network: Network, plan: TrainPlan, saved: Mapping[str, Any]) -> torch
     """The number format; a resumed run keeps its own, whatever a new measurement would say."""
     if any(isinstance(module, _BatchNorm) for module in network.modules()):
         return torch.float32  # the means that norms gather need more digits than bf16 has
+    if any(getattr(encoder, "small", False) for encoder in network.encoders):
+        return torch.float32  # converting costs more than shorter numbers save
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
     if precision is None:
         return fast_dtype()

@@ -35,6 +35,8 @@ class SeriesEncoder(nn.Module):
 
     kind: ClassVar[str] = "series"
     keys: ClassVar[tuple[str, ...]] = ("values",)
+    small: ClassVar[bool] = True
+    """Several cores would rather wait for each other."""
 
     def __init__(self, num_series: int, window: int, reader: str, size: int) -> None:
         super().__init__()

@@ -145,7 +145,10 @@ class DeployStage:
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
         if "fewest_rows" in context.ingredients:
             units = independent_rows(evaluator(model.task.kind), golden.num_rows, model.target)
-            return {**unspent, **_too_few(len(units), context.ingredients["fewest_rows"])}
+            return {
+                **unspent,
+                **_too_few(len(units), context.ingredients["fewest_rows"], model.task.kind),
+            }
         if number is None:
             return {
                 **unspent,
@@ -159,7 +162,7 @@ class DeployStage:
         spent = {"test_number": number, "level": level}
         # This question was asked under another setting of the gate, and has its number already.
         if len(units) < fewest:
-            return {**unspent, **spent, **_too_few(len(units), fewest)}
+            return {**unspent, **spent, **_too_few(len(units), fewest, model.task.kind)}
         champion = context.ingredients["question"]["champion"]
         metric = gate_metric(gate.metric, evaluating)
         ours_N = _outputs(model, golden)
@@ -219,10 +222,14 @@ def _fewest_rows(gate: GateSpec, number: int, overlapping: bool) -> int:
     return fewest if overlapping else max(gate.min_rows, fewest)
 
 
-def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
+def _too_few(golden_rows: int, fewest: int, task: str) -> dict[str, Any]:
+    # Of forecasts, which overlap, those are counted that share no step.
+    apart = " that share no step" if task == "forecasting" else ""
+    what = "forecasts" if apart else "rows"
     return {
         "reference": None,
-        "reason": f"{golden_rows} golden rows are too few to judge on (at least {fewest}); "
+        "independent_rows": golden_rows,
+        "reason": f"{golden_rows} golden {what}{apart} are too few to judge on (at least {fewest}); "
         "'volano promote' ships it all the same",
     }
 
