@@ -165,5 +165,8 @@ def test_the_spec_takes_its_options() -> None:
         "window": "auto",
         "season": "auto",
         "also": ["b"],
+        "ahead": [],
+        "static": [],
+        "group": None,
         "encoder": "auto",
     }

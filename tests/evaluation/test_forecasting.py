@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from volano.columns.series import FittedSeries
-from volano.evaluation import evaluator, independent_rows
+from volano.evaluation import evaluator, independent_rows, unit_scores
 from volano.evaluation.forecasting import (
     block_bootstrap,
     forecast_report,
@@ -80,8 +80,21 @@ def test_blocks_make_intervals_of_overlapping_windows_as_wide_as_they_are() -> N
 
 def test_forecasts_that_the_gate_compares_share_no_step() -> None:
     rows = independent_rows(JUDGE, 17, TARGET)
-    assert rows.tolist() == [1, 4, 7, 10, 13, 16]
-    assert independent_rows(evaluator("regression"), 4, TARGET).tolist() == [0, 1, 2, 3]
+    assert [row.tolist() for row in rows] == [[1], [4], [7], [10], [13], [16]]
+    plain = independent_rows(evaluator("regression"), 4, TARGET)
+    assert [row.tolist() for row in plain] == [[0], [1], [2], [3]]
+
+
+def test_groups_at_the_same_moment_count_as_one() -> None:
+    times = np.array([0, 0, 1, 1, 2, 3, 3, 5])
+    rows = independent_rows(JUDGE, 8, TARGET, times)
+    # 5, then none before 2, then none before -1.
+    assert [row.tolist() for row in rows] == [[4], [7]]
+    times = np.repeat(np.arange(7), 2)
+    rows = independent_rows(JUDGE, 14, TARGET, times)
+    assert [row.tolist() for row in rows] == [[0, 1], [6, 7], [12, 13]]
+    scores = unit_scores(np.arange(14.0), rows)
+    assert scores.tolist() == [0.5, 6.5, 12.5]
 
 
 def test_half_widths_hold_what_they_promise() -> None:

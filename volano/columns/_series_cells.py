@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from volano.columns._missing import is_missing
 from volano.columns.number import parse_numbers
 
-__all__ = ["LARGEST_VALUE", "fill_gaps", "parse_channels", "parse_series", "series_numbers"]
+__all__ = ["LARGEST_VALUE", "carry_on", "fill_gaps", "parse_channels", "parse_series", "series_numbers"]
 
 LARGEST_VALUE = 1e30
 """Beyond this a value of a series counts as one that cannot be read: no network knows such numbers,
@@ -100,3 +100,15 @@ def fill_gaps(values: Floats) -> Floats:
     if len(known) in (0, len(values)):
         return values
     return np.interp(np.arange(len(values)), known, values[known])
+
+
+def carry_on(values: Floats) -> Floats:
+    """Missing values as the last one that was known; at the start the first one that is.
+
+    What is known ahead stays as it was until something else is said.
+    """
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known) in (0, len(values)):
+        return np.nan_to_num(values)
+    last = np.searchsorted(known, np.arange(len(values)), side="right") - 1
+    return values[known[np.maximum(last, 0)]]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use, Windows
 from volano.columns._missing import is_missing
 from volano.columns._series_cells import (
+    carry_on,
     fill_gaps,
     parse_channels,
     parse_series,
@@ -27,9 +28,11 @@ __all__ = [
     "FittedSeries",
     "SeriesColumn",
     "SeriesOptions",
+    "carry_on",
     "fill_gaps",
     "parse_channels",
     "parse_series",
+    "series_numbers",
 ]
 
 LONGEST_WINDOW = 512
@@ -50,6 +53,10 @@ class SeriesOptions(BaseModel):
       season: As a target: steps until the series repeats itself, such as 24 for hours of a day.
         ``auto`` goes by the distance of the rows, then by autocorrelation.
       also: As a target: other columns of numbers, among the inputs, to be forecast with it.
+      ahead: As a target: inputs that are known of the steps to come, numbers or flags; the column of
+        moments among them has the calendar of the date itself looked at.
+      static: As a target: inputs that stay the same, in one table or in one group of it.
+      group: As a target: the input that names the group of each row, such as a shop or a sensor.
       encoder: As an input: what a network reads it with.
     """
 
@@ -59,6 +66,9 @@ class SeriesOptions(BaseModel):
     window: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
     season: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
     also: list[str] = []
+    ahead: list[str] = []
+    static: list[str] = []
+    group: str | None = None
     encoder: Literal["auto", "conv", "gru", "lstm", "rnn"] = "auto"
 
 
@@ -82,6 +92,7 @@ class FittedSeries:
       ahead: Of an input of a forecast that is known ahead: how many of the values of `window` are
         to come, the last ones. 0 for all others.
       encoder: Of an input of cells: what a network reads it with.
+      group: The column of a table that names the group of each row; empty where all are one.
     """
 
     kind: ClassVar[str] = "series"
@@ -97,6 +108,7 @@ class FittedSeries:
     date: str = ""
     ahead: int = 0
     encoder: str = "auto"
+    group: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -142,6 +154,9 @@ class FittedSeries:
     def check(self, value: object) -> Any:
         if self.horizon:
             return self._checked_target(value)
+        if self.ahead and isinstance(value, (list, tuple)):
+            # A holiday is yes or no.
+            value = [int(item) if isinstance(item, bool) else item for item in value]
         found = parse_channels(value)
         num = len(self.columns)
         if (
@@ -223,7 +238,8 @@ class FittedSeries:
                     "the first was repeated"
                 )
             for place, one in enumerate(found):
-                filled = fill_gaps(one) if num_missing else one
+                fill = carry_on if self.ahead else fill_gaps
+                filled = fill(one) if num_missing else one
                 # One of several may hold nothing at all.
                 filled = np.where(np.isnan(filled), self.centres[place], filled)
                 array[row, place, short:] = filled
@@ -279,6 +295,7 @@ class FittedSeries:
             "date": self.date,
             **({"ahead": self.ahead} if self.ahead else {}),
             **({"encoder": self.encoder} if self.encoder != "auto" else {}),
+            **({"group": self.group} if self.group else {}),
         }
         text = json.dumps(state, ensure_ascii=False, indent=1)
         (folder / "series.json").write_text(text + "\n", encoding="utf-8")
@@ -321,6 +338,7 @@ class FittedSeries:
             date,
             ahead,
             str(state.get("encoder", "auto")),
+            str(state.get("group", "")),
         )
 
 

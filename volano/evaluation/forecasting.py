@@ -151,6 +151,7 @@ def forecast_report(
     spreads: NDArray[Any],
     naive_errors: NDArray[Any],
     half_widths: NDArray[Any] | None,
+    times: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Everything there is to say about forecasts.
 
@@ -167,6 +168,7 @@ def forecast_report(
       spreads: Their scale.
       naive_errors: What MASE is measured in, in the series' own units.
       half_widths: Of the 90% intervals, (H, K); None without any.
+      times: The step at which each window begins, ascending; windows of several groups share one.
     Returns:
       ``metrics``, each with its 95% interval by blocks of one horizon; ``series``, errors of each
       by itself; ``steps``, errors by step; ``forecasts``, some of them in full; ``blocks``.
@@ -210,7 +212,10 @@ def forecast_report(
         by_series[0] += np.nansum(square, axis=(0, 1))
         by_series[1] += np.nansum(absolute, axis=(0, 1))
     table_NM = np.concatenate(tables)
-    resampled = block_bootstrap(table_NM, horizon)
+    # A block holds the windows of all groups over one horizon.
+    num_times = num_windows if times is None else len(np.unique(times))
+    block = max(1, round(horizon * num_windows / num_times))
+    resampled = block_bootstrap(table_NM, block)
     means = table_NM.mean(axis=0)
     metrics = {}
     for place, name in enumerate(names):
@@ -225,7 +230,7 @@ def forecast_report(
     return {
         "metrics": metrics,
         "num_windows": num_windows,
-        "blocks": -(-num_windows // horizon),
+        "blocks": -(-num_times // horizon),
         "steps": steps,
         "series": [
             {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +55,7 @@ class GoldenStage:
         if order:
             # What is looked back at before the golden steps is frozen with them.
             columns |= {"window": order.options.get("window"), "horizon": order.horizon}
+            columns |= {key: value for key, value in order.facts.items() if key != "date"}
         if spec.test:
             files = resolve(spec.test, root=setting.root, fix=FIX)
             named = [[file.name, source_identity(setting, file)] for file in files]
@@ -71,11 +74,11 @@ class GoldenStage:
                 target=spec.target_name,
                 out=context.out / FILE,
                 kinds=spec.kinds,
-                order={"date": order.date, "context": 0, "span": None} if order else None,
+                order={**order.facts, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()
             if order:
-                summary["independent"] = found.num_rows // order.horizon
+                summary["independent"] = _num_steps(context.out / FILE, order) // order.horizon
         elif order := ordered_table(spec):
             snapshot = Snapshot.open(context.parent("data"))
             rows, facts, independent = order.choose_golden(
@@ -102,6 +105,14 @@ class GoldenStage:
                 "split.golden or name a table of golden rows in test:"
             )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
+
+
+def _num_steps(path: Path, order: OrderedTable) -> int:
+    """Steps of a test table: of several groups those of the one that has most."""
+    golden = GoldenRows.open(path)
+    if order.group is None:
+        return golden.num_rows
+    return max(Counter(golden.column(order.group)).values())
 
 
 def _readable(context: Context, snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:
