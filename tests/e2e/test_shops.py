@@ -118,7 +118,7 @@ def test_a_request_gives_what_is_known_ahead(wheel_folder: Path) -> None:
     with Wheel(wheel_folder) as wheel:
         model = wheel.model()
         request = {
-            "sold": [60.0] * 21,
+            "sold": [60.0 + at % 7 for at in range(21)],
             "price": [1.5] * 21 + [1.0] * 4,
             "holiday": [False] * 25,
             "shop": "west",
@@ -131,7 +131,7 @@ def test_a_request_gives_what_is_known_ahead(wheel_folder: Path) -> None:
         new = wheel.predict([{**request, "shop": "opened today"}])[0]
         assert len(new.value["sold"]) == 4
         with pytest.raises(RequestError, match="then the 4 to come"):
-            model.check({**request, "price": [1.0, 2.0, 3.0]})
+            model.predict([{**request, "price": [1.0, 2.0, 3.0]}])
 
 
 def test_init_sees_shops(tmp_path: Path) -> None:
@@ -143,5 +143,6 @@ def test_init_sees_shops(tmp_path: Path) -> None:
     assert "holiday: boolean: taken as known ahead" in said
     text = found.path.read_text()
     assert "group: shop" in text
+    found.path.write_text(text.replace("horizon: 24", "horizon: 4"))
     with Wheel(tmp_path) as wheel:
-        wheel.check()
+        assert wheel.check()["target"]["groups"] == 3

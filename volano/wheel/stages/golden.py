@@ -21,6 +21,7 @@ from volano.data import (
     resolve,
     write_rows,
 )
+from volano.evaluation import AlphaSpending, minimum_rows
 from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
@@ -97,7 +98,15 @@ class GoldenStage:
             rows = _readable(context, snapshot, rows)
             write_rows(snapshot, rows, context.out / FILE)
         golden = GoldenRows.open(context.out / FILE)
-        if golden.num_rows < spec.gate.min_rows:
+        if "independent" in summary:
+            fewest = minimum_rows(AlphaSpending(spec.gate.alpha).level(1))
+            if summary["independent"] < fewest:
+                context.progress.say(
+                    f"    {summary['independent']} golden forecasts that share no step: the gate "
+                    f"needs {fewest} to promote anything by itself; lower horizon, or raise "
+                    "split.golden"
+                )
+        elif golden.num_rows < spec.gate.min_rows:
             # Said before the training, not after it.
             context.progress.say(
                 f"    only {golden.num_rows} golden rows: fewer than gate.min_rows "
