@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from volano.columns import Windows, column_kind, column_options, column_uses
-from volano.columns.series import FittedSeries, SeriesColumn, fill_gaps, parse_channels, parse_series
+from volano.columns.series import (
+    FittedSeries,
+    SeriesColumn,
+    fill_gaps,
+    parse_channels,
+    parse_series,
+)
 from volano.errors import RequestError
 from volano.spec import parse_spec
 

@@ -85,9 +85,7 @@ def prepared(
     write_rows(snapshot, chosen, folder / "golden.arrow", order=order)
     golden = GoldenRows.open(folder / "golden.arrow")
     out = folder / "prepared"
-    splits = window_splits(
-        out, found, snapshot, np.arange(snapshot.num_rows), golden, share=0.25
-    )
+    splits = window_splits(out, found, snapshot, np.arange(snapshot.num_rows), golden, share=0.25)
     save_columns(out, splits.inputs, splits.target, {name: {} for name in splits.inputs})
     return Prepared.open(out), splits, golden
 
@@ -153,7 +151,8 @@ def test_no_window_knows_of_what_comes_after_it_or_of_another_group(
         for place, shop in enumerate(SHOPS):
             until = {0: cut, 1: 0, 2: NUM}[place]
             mine, theirs = (
-                _windows(found, splits, name, shop) for found, splits in ((one, first), (two, second))
+                _windows(found, splits, name, shop)
+                for found, splits in ((one, first), (two, second))
             )
             for time, window in mine.items():
                 if time <= until - 3:

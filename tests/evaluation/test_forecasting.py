@@ -164,9 +164,7 @@ def test_constants_are_fitted_to_each_series_by_itself() -> None:
 def test_a_season_and_a_trend_are_found_where_they_are() -> None:
     time = np.arange(300)
     random = np.random.default_rng(1)
-    y = np.stack(
-        [10 * np.tile([1, 4, 2, 0], 75) + random.normal(0, 0.2, 300), 0.5 * time], axis=1
-    )
+    y = np.stack([10 * np.tile([1, 4, 2, 0], 75) + random.normal(0, 0.2, 300), 0.5 * time], axis=1)
     starts = np.arange(60, 290)
     past = np.stack([y[at - 40 : at] for at in starts])
     right = np.stack([y[at : at + 6] for at in starts])

@@ -20,9 +20,7 @@ CELLS = ["1 2 3 4 5 6 7 8 9 | 9 8 7 6 5 4 3 2 1", "1 2 3 | 4 NaN 6", "5 5 5 5 | 
 @pytest.mark.parametrize("reader", ["auto", "conv", "gru", "lstm", "rnn"])
 def test_the_graph_answers_as_the_network(reader: str, tmp_path: Any) -> None:
     column = SeriesColumn.fit("x", CELLS, {"encoder": reader})
-    network = build_network(
-        {"x": column}, {"x": {}}, 3, root=tmp_path, num_rows=100, seed=0
-    ).eval()
+    network = build_network({"x": column}, {"x": {}}, 3, root=tmp_path, num_rows=100, seed=0).eval()
     assert network.table is None
     save_weights(network, tmp_path)
     network = load_weights(tmp_path)

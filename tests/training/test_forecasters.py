@@ -1,4 +1,4 @@
-"""Forecasting networks: they learn, come again bit by bit, stop in time, and ship as they answer."""
+"""Forecasting networks: they learn, come again bit by bit, stop in time, ship as they answer."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_it_learns_and_its_graph_answers_as_it_does(name: str, tmp_path: Path) -
     stay = ((last[:, None] - right[:, :, 0]) ** 2).mean()
     assert error < 0.6 * stay, (error, stay)
     assert fit.summary["num_steps"] > 0
-    assert [entry["epoch"] for entry in fit.summary["epochs"]][0] == 1
+    assert fit.summary["epochs"][0]["epoch"] == 1
 
     save_model(fit.model, tmp_path / "saved")
     loaded = load_model(tmp_path / "saved", asked.prepared.inputs)
@@ -140,9 +140,7 @@ def test_a_killed_run_comes_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_it_stops_in_time_with_what_it_has(tmp_path: Path) -> None:
     said: list[str] = []
-    asked = replace(
-        job(tmp_path, epochs=5000), deadline=time.monotonic() + 1, say=said.append
-    )
+    asked = replace(job(tmp_path, epochs=5000), deadline=time.monotonic() + 1, say=said.append)
     started = time.monotonic()
     fit = learner("gru").fit(asked)
     assert time.monotonic() - started < 30
@@ -208,5 +206,3 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
     asked = replace(job(tmp_path), task="regression")
     for name in NETS:
         assert learner(name).suits(asked) == "it forecasts series, and the target is none"
-
-

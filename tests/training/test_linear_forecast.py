@@ -69,9 +69,7 @@ def test_products_and_ridge_are_the_direct_solution(power: int) -> None:
 def test_the_graph_answers_as_the_model(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     split = split_of(waves(40))
-    inputs: dict[str, Any] = {
-        n: FittedSeries(n, (n,), (0.0,), (1.0,), WIDTH) for n in ("a", "b")
-    }
+    inputs: dict[str, Any] = {n: FittedSeries(n, (n,), (0.0,), (1.0,), WIDTH) for n in ("a", "b")}
     inputs |= {
         "price": FittedSeries("price", ("price",), (0.0,), (1.0,), WIDTH + HORIZON, ahead=HORIZON),
         "size": NumberColumn.fit("size", ["1", "2"], NumberColumn.Options().model_dump()),
@@ -80,7 +78,9 @@ def test_the_graph_answers_as_the_model(tmp_path: Path) -> None:
     num = split.num_rows
     beside = {
         "price": Encoded({"values": random.normal(size=(num, WIDTH + HORIZON)).astype("f4") * 9}),
-        "size": Encoded({"values": np.where(random.random((num, 1)) < 0.5, np.nan, 1).astype("f4")}),
+        "size": Encoded(
+            {"values": np.where(random.random((num, 1)) < 0.5, np.nan, 1).astype("f4")}
+        ),
         "shop": Encoded({"codes": random.integers(0, 3, num)}),
     }
     split = EncodedSplit({**split.columns, **beside}, split.target)

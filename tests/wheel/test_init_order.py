@@ -20,7 +20,9 @@ def test_a_column_that_is_no_number_is_left_out_and_said() -> None:
     assert log is not None
     assert note is None
     assert log.inputs == {"day": "datetime"}
-    assert any(line.startswith("state: left out: it changes from row to row") for line in log.reasons)
+    assert any(
+        line.startswith("state: left out: it changes from row to row") for line in log.reasons
+    )
 
 
 def test_without_a_target_it_says_how_to_get_a_forecast() -> None:

@@ -92,6 +92,4 @@ def test_too_few_are_forecasts_that_share_no_step(tmp_path: Path) -> None:
     turn = log(-1.0, verdict="inconclusive", reason="2 golden forecasts that share no step")
     turn["gate"] |= {"judgement": None, "independent_rows": 2, "golden_rows": 100}
     _, page = drawn(tmp_path, turn, answers(tmp_path / "a"))
-    assert (
-        "There are too few golden forecasts that share no step to judge on: 2" in page.text
-    )
+    assert "There are too few golden forecasts that share no step to judge on: 2" in page.text

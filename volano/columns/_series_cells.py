@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from volano.columns._missing import is_missing
 from volano.columns.number import parse_numbers
 
-__all__ = ["LARGEST_VALUE", "carry_on", "fill_gaps", "parse_channels", "parse_series", "series_numbers"]
+__all__ = [
+    "LARGEST_VALUE",
+    "carry_on",
+    "fill_gaps",
+    "parse_channels",
+    "parse_series",
+    "series_numbers",
+]
 
 LARGEST_VALUE = 1e30
 """Beyond this a value of a series counts as one that cannot be read: no network knows such numbers,
@@ -85,7 +92,10 @@ def parse_channels(value: object) -> Floats | None:
         one = parse_series(value)
         return None if one is None else one[None]
     found = [parse_series(part) for part in several]
-    if any(part is None for part in found) or len({len(part) for part in found if part is not None}) != 1:
+    if (
+        any(part is None for part in found)
+        or len({len(part) for part in found if part is not None}) != 1
+    ):
         return None
     return np.stack([part for part in found if part is not None])
 

@@ -53,8 +53,8 @@ class SeriesOptions(BaseModel):
       season: As a target: steps until the series repeats itself, such as 24 for hours of a day.
         ``auto`` goes by the distance of the rows, then by autocorrelation.
       also: As a target: other columns of numbers, among the inputs, to be forecast with it.
-      ahead: As a target: inputs that are known of the steps to come, numbers or flags; the column of
-        moments among them has the calendar of the date itself looked at.
+      ahead: As a target: inputs that are known of the steps to come, numbers or flags; the column
+        of moments among them has the calendar of the date itself looked at.
       static: As a target: inputs that stay the same, in one table or in one group of it.
       group: As a target: the input that names the group of each row, such as a shop or a sensor.
       encoder: As an input: what a network reads it with.
@@ -372,8 +372,10 @@ class SeriesColumn:
         if len(numbers) > 1:
             return Inference(0.0, "one series in some cells, several in others")
         if numbers != {1}:
-            shown = f"{lengths[0]} to {lengths[-1]} numbers" if lengths[0] < lengths[-1] else (
-                f"{lengths[0]} numbers"
+            shown = (
+                f"{lengths[0]} to {lengths[-1]} numbers"
+                if lengths[0] < lengths[-1]
+                else (f"{lengths[0]} numbers")
             )
             return Inference(1.0, f"{numbers.pop()} series of {shown} in each cell")
         # Of one length they are vectors, of which each place has a meaning of its own.
@@ -391,7 +393,7 @@ class SeriesColumn:
     ) -> FittedSeries:
         """An input of cells. A target is fitted by `volano.data`, which puts rows in time order."""
         del use
-        # One pass, as a stream: cells with another number of series than the first count for nothing.
+        # One pass, as a stream: cells with more or fewer series than the first count for nothing.
         count = total = squares = np.zeros(0)
         longest = 1
         for value in values:

@@ -126,7 +126,8 @@ class GoldenWindows:
             return [self.groups[group].name for group in self.group.tolist()]
         if name == self._date:
             return [
-                moment_text(self._step.moment(self._first, time - 1)) for time in self.times.tolist()
+                moment_text(self._step.moment(self._first, time - 1))
+                for time in self.times.tolist()
             ]
         if name in self._static:
             said = self._golden.column(name)

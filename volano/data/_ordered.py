@@ -226,7 +226,10 @@ class OrderedTable:
         order = np.lexsort((rows, panel.place))
         chosen = order[panel.place[order] >= max(start - window, 0)] if span else order[:0]
         context = int((panel.place[chosen] < start).sum())
-        ends = [panel.step.moment(panel.first, start), panel.step.moment(panel.first, num_steps - 1)]
+        ends = [
+            panel.step.moment(panel.first, start),
+            panel.step.moment(panel.first, num_steps - 1),
+        ]
         facts = {**self.facts, "context": context, "span": ends if span else None}
         return rows[chosen], facts, span // self.horizon
 

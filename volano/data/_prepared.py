@@ -93,7 +93,7 @@ class Prepared:
         return Came(steps, times)
 
     def times(self, split: str) -> NDArray[np.int64] | None:
-        """The step at which each window of a split begins, ascending; None of rows without order."""
+        """The step at which each window of a split begins, ascending; None of other rows."""
         place = self.folder / split / "times.npy"
         return np.load(place) if place.exists() else None
 

@@ -152,6 +152,7 @@ def window_splits(
     for place, (name, column) in enumerate(alone.items(), len(inputs)):
         encoded = column.encode(judged.values(name) if judged.num_rows else [])
         for key, array in encoded.arrays.items():
+            assert isinstance(array, np.ndarray)
             (out / "golden" / str(place)).mkdir(parents=True, exist_ok=True)
             np.save(out / "golden" / str(place) / f"{key}.npy", array)
     missing = sum(int(np.isnan(group.line.values).sum()) for group in panel.groups)
@@ -395,9 +396,7 @@ def _save_alone(
         else:
             codes = part.group
             encoded = column.encode(
-                [group.name for group in panel.groups]
-                if name == table.group
-                else static[name]
+                [group.name for group in panel.groups] if name == table.group else static[name]
             )
         (folder / str(place)).mkdir(parents=True, exist_ok=True)
         for key, array in encoded.arrays.items():
@@ -431,7 +430,8 @@ def _save_golden(
 ) -> None:
     """As `encode` does with what a request gives: a history that is too short is filled up."""
     order = [golden.inputs.index(name) for name in inputs]
-    seen, came, starts = [], [], []
+    seen, came = [], []
+    starts = golden.starts
     padding = target.window
     before = 0
     bases = []
@@ -446,7 +446,7 @@ def _save_golden(
     part = _Part(
         np.concatenate(seen) if seen else empty,
         np.concatenate(came) if came else empty,
-        np.asarray(starts, np.int64),
+        starts,
         golden.times,
         golden.group,
         np.zeros(0, np.int64),

@@ -4,7 +4,8 @@ The shell takes the mean and the deviation off each window and puts them back (r
 normalisation), reads each series by itself with the same weights (channel independence), and adds
 what columns known ahead and columns of a group say.
 
-Kim et al., `Reversible Instance Normalization <https://openreview.net/forum?id=cGDAkQo1C0p>`_, 2022.
+Kim et al., `Reversible Instance Normalization
+<https://openreview.net/forum?id=cGDAkQo1C0p>`_, 2022.
 """
 
 from __future__ import annotations

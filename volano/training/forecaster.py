@@ -62,7 +62,8 @@ class _Forecasts:
         width = int(job.settings.get("width", 64 if values >= MANY_VALUES else 32))
         torch.manual_seed(job.spec.seed)
         context = ForecastContext.of(inputs, target)
-        network = Forecaster(cls.name, target.columns, context, width)
+        # All that the loop asks of a network it has too, and encoders, of which it has none.
+        network: Any = Forecaster(cls.name, target.columns, context, width)
         plan = _plan(job, cls.name, train.num_rows)
         result = fit(
             network,
@@ -94,9 +95,9 @@ def _plan(job: Job, kind: str, num_rows: int) -> TrainPlan:
 
     spec = job.spec
     rate, dropout = _RATES.get(kind, (1e-3, 0.1))
-    rows = 32 if spec.batch_rows == "auto" else spec.batch_rows
-    epochs, passes = spec.epochs, 1
-    if epochs == "auto":
+    rows: int = 32 if spec.batch_rows == "auto" else spec.batch_rows
+    epochs, passes = 0 if spec.epochs == "auto" else spec.epochs, 1
+    if not epochs:
         epochs = max(3, min(30, round(LEARNED_WINDOWS / max(1, num_rows))))
         steps = -(-num_rows // rows)
         passes = max(1, LEAST_STEPS // (epochs * steps))

@@ -67,8 +67,8 @@ def window_products(
 
         x = [(w - m) / s, 1, z],   y = (f - m) / s,   weight s^power
 
-    with w the window, m and s its mean and deviation, f what came, z what is known beside. Windows of which something
-    that came is unknown are left out.
+    with w the window, m and s its mean and deviation, f what came, z what is known beside.
+    Windows of which something that came is unknown are left out.
     """
     num_series = len(columns)
     assert split.num_rows

@@ -129,8 +129,7 @@ def init_wheel(
     return InitResult(
         path,
         (
-            f"{_short(target)}: {'series' if log else target_kind} (target): "
-            f"{target_reason}",
+            f"{_short(target)}: {'series' if log else target_kind} (target): {target_reason}",
             *reasons,
         ),
         (

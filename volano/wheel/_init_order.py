@@ -10,7 +10,7 @@ import numpy as np
 
 from volano.columns.datetime import parse_moment
 from volano.columns.number import parse_numbers
-from volano.data import Step, flags, is_missing, regular_dates
+from volano.data import Step, flags, regular_dates
 from volano.errors import shorten
 from volano.spec import is_reserved
 from volano.wheel._new_spec import quoted
@@ -186,7 +186,7 @@ def _grouped(dates: Sequence[str | None], names: Sequence[str | None]) -> Step |
     """The step that nearly all rows have within their groups; None where they have none."""
     groups: dict[str, list[str | None]] = {}
     for date, name in zip(dates, names, strict=True):
-        if not is_missing(name):
+        if name and name.strip():
             groups.setdefault(str(name), []).append(date)
     if not 1 < len(groups) <= MOST_NAMES:
         return None
@@ -200,13 +200,13 @@ def _grouped(dates: Sequence[str | None], names: Sequence[str | None]) -> Step |
 
 
 def _is_moment(column: Sequence[str | None]) -> bool:
-    present = [value for value in column[:200] if not is_missing(value)]
+    present = [value for value in column[:200] if value and value.strip()]
     read = sum(parse_moment(value) is not None for value in present)
     return bool(present) and read >= MOST_NUMBERS * len(present)
 
 
 def _is_number(column: Sequence[object]) -> bool:
-    numbers, unreadable = parse_numbers([None if is_missing(value) else value for value in column])
+    numbers, unreadable = parse_numbers(column)
     known = int((~np.isnan(numbers)).sum())
     return known > 0 and int(unreadable.sum()) <= (1 - MOST_NUMBERS) * (known + unreadable.sum())
 

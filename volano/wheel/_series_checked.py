@@ -13,6 +13,7 @@ from volano.spec import Spec
 
 __all__ = ["series_checked"]
 
+
 def series_checked(
     spec: Spec, order: OrderedTable, snapshot: Snapshot, rows: NDArray[np.int64]
 ) -> dict[str, Any]:
@@ -50,4 +51,3 @@ def series_checked(
                 "split.golden and split.golden_max"
             )
     return found
-

@@ -7,6 +7,9 @@ them. Read in segments of a few hours it takes 48, and is no worse (Lin et al., 
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +20,7 @@ __all__ = ["CELLS", "MOST_SEGMENTS", "CausalConv", "Recurrent", "ResidualSeries"
 
 MOST_SEGMENTS = 48
 
-CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+CELLS: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class Segments(nn.Module):
@@ -31,6 +34,7 @@ class Segments(nn.Module):
 
     def __init__(self, num_series: int, window: int, width: int) -> None:
         super().__init__()
+        self.num_series = num_series
         self.length = -(-window // MOST_SEGMENTS)
         self.num = -(-window // self.length)
         self.missing = self.num * self.length - window
@@ -41,7 +45,7 @@ class Segments(nn.Module):
         if self.missing:
             first = x_BCW[:, :, :1].expand(-1, -1, self.missing)
             x_BCW = torch.cat([first, x_BCW], dim=2)
-        x_BCSL = x_BCW.unflatten(2, (self.num, self.length))
+        x_BCSL = x_BCW.reshape(-1, self.num_series, self.num, self.length)
         return self.inner(x_BCSL.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -135,7 +139,8 @@ class _Block(nn.Module):
 class ResidualSeries(nn.Module):
     """A residual net of convolutions along time; each block halves the steps.
 
-    Wang et al., `Time Series Classification from Scratch <https://arxiv.org/abs/1611.06455>`_, 2016.
+    Wang et al., `Time Series Classification from Scratch
+    <https://arxiv.org/abs/1611.06455>`_, 2016.
     Where we differ: norms over groups of channels, which know no batch and so answer a row by
     itself as in training, and a shortcut without a norm, which keeps how large the values are.
 
@@ -150,7 +155,7 @@ class ResidualSeries(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 _Block(before, after, 7 if place == 0 else 5, 2)
-                for place, (before, after) in enumerate(zip(inner, inner[1:], strict=False))
+                for place, (before, after) in enumerate(itertools.pairwise(inner))
             )
         )
 

@@ -52,7 +52,7 @@ class SeriesEncoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Vectors, (B, width)."""
-        x_BCW = values.clamp(-1e4, 1e4).unflatten(1, (self.num_series, self.window))
+        x_BCW = values.clamp(-1e4, 1e4).reshape(-1, self.num_series, self.window)
         mean_BC = x_BCW.mean(2)
         centred = x_BCW - mean_BC[:, :, None]
         spread_BC = ((centred * centred).mean(2) + 1e-6).sqrt()

@@ -233,8 +233,8 @@ def _too_few(golden_rows: int, fewest: int, task: str) -> dict[str, Any]:
     return {
         "reference": None,
         "independent_rows": golden_rows,
-        "reason": f"{golden_rows} golden {what}{apart} are too few to judge on (at least {fewest}); "
-        "'volano promote' ships it all the same",
+        "reason": f"{golden_rows} golden {what}{apart} are too few to judge on "
+        f"(at least {fewest}); 'volano promote' ships it all the same",
     }
 
 
