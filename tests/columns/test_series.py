@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from volano.columns import Windows, column_kind, column_options, column_uses
-from volano.columns.series import FittedSeries, SeriesColumn, fill_gaps, parse_series
+from volano.columns.series import (
+    FittedSeries,
+    SeriesColumn,
+    fill_gaps,
+    parse_channels,
+    parse_series,
+)
 from volano.errors import RequestError
 from volano.spec import parse_spec
 
@@ -36,6 +44,52 @@ def test_cells(cell: object, expected: list[float]) -> None:
 @pytest.mark.parametrize("cell", ["a b", [1, True], [[1]], 3, {"a": 1}, "1 inf", np.zeros((2, 2))])
 def test_no_series(cell: object) -> None:
     assert parse_series(cell) is None
+
+
+@pytest.mark.parametrize("cell", ["[[1, 2], [3, null]]", "1 2 | 3 NaN", [[1, 2], [3, None]]])
+def test_several_series_in_a_cell(cell: object) -> None:
+    found = parse_channels(cell)
+    assert found is not None
+    np.testing.assert_array_equal(found, [[1, 2], [3, np.nan]])
+    column = SeriesColumn.fit("x", [cell, "1 2 3 | 4 5 6"], {})  # type: ignore[list-item]
+    assert (column.columns, column.window) == (("x[0]", "x[1]"), 3)
+    assert column.parts[:2] == ("x[0][-3]", "x[0][-2]")
+    encoded = column.encode([cell, "1 2 3"])
+    values = encoded.arrays["values"]
+    assert isinstance(values, np.ndarray)
+    assert values.shape == (2, 6)
+    assert values[0, 0] == values[0, 1]  # filled up at its start
+    assert values[0, 4] == values[0, 5]  # and at the gap of its end
+    assert encoded.counts == {"short": 1, "filled": 1, "unreadable": 1}
+    assert encoded.notes[1] == "x: '1 2 3' is no 2 series of numbers"
+    assert column.check([[1, 2], [3, None]]) == [[1, 2], [3, None]]
+    assert column.schema()["minItems"] == 2
+    with pytest.raises(RequestError, match=r"(?s)2 equally long lists of numbers"):
+        column.check([1, 2, 3])
+
+
+@pytest.mark.parametrize("cell", ["[[1, 2], [3]]", "1 2 | x", [[1], 2], np.zeros((1, 1, 1))])
+def test_no_several_series(cell: object) -> None:
+    assert parse_channels(cell) is None
+
+
+def test_numbers_too_large_for_any_network_cannot_be_read() -> None:
+    assert parse_series([1, 1e308]) is None
+    assert parse_series("1 -1e31") is None
+    column = SeriesColumn.fit("x", ["1 2 1e308", "1 2 3"], {})
+    assert column.centres == (2.0,)
+    assert SeriesColumn.refuse("1e308") == "is no number"
+
+
+def test_what_is_known_ahead_needs_its_steps_to_come(tmp_path: Path) -> None:
+    column = FittedSeries("price", ("price",), (0.0,), (1.0,), 6, ahead=2)
+    assert column.check([1, 2, 3]) == [1, 2, 3]
+    assert column.facts() == {"window": 4, "ahead": 2}
+    with pytest.raises(RequestError, match="then the 2 to come, which are known ahead"):
+        column.check([1, 2])
+    column.save(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert FittedSeries.load("price", files) == column
 
 
 def test_gaps_lie_on_the_line_between_their_neighbours() -> None:
@@ -112,4 +166,13 @@ def test_the_spec_takes_its_options() -> None:
         column_types=column_uses(),
     )
     options = dict(spec.target_column.options)
-    assert options == {"horizon": 3, "window": "auto", "season": "auto", "also": ["b"]}
+    assert options == {
+        "horizon": 3,
+        "window": "auto",
+        "season": "auto",
+        "also": ["b"],
+        "ahead": [],
+        "static": [],
+        "group": None,
+        "encoder": "auto",
+    }

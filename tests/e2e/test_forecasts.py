@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import volano
+from volano.errors import DataError, WheelError
 from volano.wheel import Wheel, answer_table, check_lines, init_wheel
 
 
@@ -159,3 +160,88 @@ def test_the_bundle_needs_no_torch(wheel_folder: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert volano.load(bundle).inputs.keys() == {"heat", "load"}
+
+
+def _spec(root: Path, **target: object) -> None:
+    options = ", ".join(f"{name}: {value}" for name, value in target.items())
+    (root / "volano.yaml").write_text(
+        "name: log\ndata: log.csv\ninputs: {at: datetime, load: number}\n"
+        f"target: {{heat: {{type: series, {options}}}}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ({"horizon": 90, "window": 48}, "DATA-064"),
+        ({"horizon": 6, "window": 250}, "DATA-064"),
+        ({"horizon": 6, "window": 48, "season": 240}, "DATA-067"),
+    ],
+)
+def test_check_refuses_what_the_turn_would(
+    target: dict[str, object], code: str, tmp_path: Path
+) -> None:
+    log(tmp_path / "log.csv", 300)
+    _spec(tmp_path, **target)
+    with Wheel(tmp_path) as wheel:
+        for command in (wheel.check, wheel.turn):
+            with pytest.raises(DataError) as caught:
+                command()
+            assert caught.value.code == code
+
+
+def test_rows_of_the_same_dates_are_refused_with_a_hint_at_groups(tmp_path: Path) -> None:
+    log(tmp_path / "log.csv", 200)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    (tmp_path / "log.csv").write_text("\n".join([*lines, *lines[1:], *lines[1:]]) + "\n")
+    _spec(tmp_path, horizon=6, window=24)
+    (tmp_path / "volano.yaml").write_text(
+        (tmp_path / "volano.yaml").read_text() + "clean: {duplicates: keep}\n"
+    )
+    with Wheel(tmp_path) as wheel:
+        for command in (wheel.check, wheel.turn):
+            with pytest.raises(DataError, match="400 of 600 rows have the date of another row"):
+                command()
+
+
+def test_check_says_that_the_gate_would_have_too_few_forecasts(tmp_path: Path) -> None:
+    log(tmp_path / "log.csv", 400)
+    _spec(tmp_path, horizon=24, window=48)
+    with Wheel(tmp_path) as wheel:
+        said = "\n".join(check_lines(wheel.check()))
+        assert "warning: 60 golden steps hold 2 forecasts of 24 steps that share none" in said
+        turn = wheel.turn()
+        assert turn.verdict == "inconclusive"
+        assert turn.record["reason"].startswith("2 golden forecasts that share no step are too few")
+        assert turn.record["gate"]["independent_rows"] == 2
+        page = turn.report.read_text(encoding="utf-8")
+        assert "There are too few golden forecasts that share no step to judge on: 2" in page
+
+
+def test_a_number_that_is_too_large_is_a_gap(tmp_path: Path) -> None:
+    log(tmp_path / "log.csv", 300)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    for at, value in ((50, "1e308"), (60, "-1e300"), (290, "1e308")):
+        date, _, heat = lines[at].split(",")
+        lines[at] = f"{date},{value},{heat}"
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    _spec(tmp_path, horizon=6, window=24, also="[load]")
+    with Wheel(tmp_path) as wheel:
+        assert wheel.check()["target"]["mended"]["unreadable"] == 3
+        turn = wheel.turn()
+        assert turn.record["metrics"]["mse"]["value"] < 10
+
+
+def test_answers_of_a_forecast_are_no_corrections(tmp_path: Path) -> None:
+    from volano.data import resolve
+    from volano.store import PredictionLog
+    from volano.wheel import import_feedback
+
+    (tmp_path / "answers.csv").write_text("at,heat,prediction_id\n2026-01-01,1,a\n2026-01-02,2,a\n")
+    files = resolve(["answers.csv"], root=tmp_path)
+    log_: PredictionLog = None  # type: ignore[assignment]
+    with pytest.raises(WheelError, match="append the rows, with heat as it came") as caught:
+        import_feedback(
+            log_, files, inputs=["load"], target="heat", known=(), who="me", kind="series"
+        )
+    assert caught.value.code == "WHEEL-044"

@@ -16,7 +16,7 @@ def test_the_public_surface():
         "fit_temperature", "gate_metric", "independent_rows", "judge", "majority", "minimum_rows",
         "not_worse",
         "regression_report", "row_scores", "scores_by_name", "softmax", "table_baselines",
-        "tfidf_svm",
+        "tfidf_svm", "unit_scores",
     }  # fmt: skip
     for name in volano.evaluation.__all__:
         assert hasattr(volano.evaluation, name)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from volano.columns.series import FittedSeries
-from volano.evaluation import evaluator, independent_rows
+from volano.evaluation import evaluator, independent_rows, unit_scores
 from volano.evaluation.forecasting import (
     block_bootstrap,
-    exponential_smoothing,
     forecast_report,
     seasonal_naive,
     step_half_widths,
     window_errors,
 )
+from volano.evaluation.smoothing import exponential_smoothing, fit_smoothing
 from volano.tasks.forecasting import Forecasting
 from volano.testing import check_task
 
@@ -80,8 +80,21 @@ def test_blocks_make_intervals_of_overlapping_windows_as_wide_as_they_are() -> N
 
 def test_forecasts_that_the_gate_compares_share_no_step() -> None:
     rows = independent_rows(JUDGE, 17, TARGET)
-    assert rows.tolist() == [1, 4, 7, 10, 13, 16]
-    assert independent_rows(evaluator("regression"), 4, TARGET).tolist() == [0, 1, 2, 3]
+    assert [row.tolist() for row in rows] == [[1], [4], [7], [10], [13], [16]]
+    plain = independent_rows(evaluator("regression"), 4, TARGET)
+    assert [row.tolist() for row in plain] == [[0], [1], [2], [3]]
+
+
+def test_groups_at_the_same_moment_count_as_one() -> None:
+    times = np.array([0, 0, 1, 1, 2, 3, 3, 5])
+    rows = independent_rows(JUDGE, 8, TARGET, times)
+    # 5, then none before 2, then none before -1.
+    assert [row.tolist() for row in rows] == [[4], [7]]
+    times = np.repeat(np.arange(7), 2)
+    rows = independent_rows(JUDGE, 14, TARGET, times)
+    assert [row.tolist() for row in rows] == [[0, 1], [6, 7], [12, 13]]
+    scores = unit_scores(np.arange(14.0), rows)
+    assert scores.tolist() == [0.5, 6.5, 12.5]
 
 
 def test_half_widths_hold_what_they_promise() -> None:
@@ -117,6 +130,54 @@ def test_a_season_is_learned_and_repeated() -> None:
     found = exponential_smoothing(y, 6, 4, level=0.2, seasonal=0.3)[0, :, 0]
     np.testing.assert_allclose(found, [0, 1, 5, 2, 0, 1], atol=1e-9)
     np.testing.assert_allclose(seasonal_naive(y, 6, 4)[0, :, 0], [0, 1, 5, 2, 0, 1])
+
+
+def test_constants_are_fitted_to_each_series_by_itself() -> None:
+    """Of simple smoothing the best constant of a random walk with noise is known by formula.
+
+    With q the variance of the walk's steps over that of the noise it is
+    (sqrt(q^2 + 4 q) - q) / 2 (Muth 1960).
+    """
+    random = np.random.default_rng(0)
+    ratios = np.array([0.05, 2.0])
+    walk = np.cumsum(random.normal(size=(4000, 2)) * np.sqrt(ratios), axis=0)
+    y = walk + random.normal(size=walk.shape)
+    starts = np.arange(200, 3990, 10)
+    past = np.stack([y[at - 100 : at] for at in starts])
+    right = np.stack([y[at : at + 1] for at in starts])
+    right[0] = np.nan
+    found = fit_smoothing(past, right, 1)
+    wanted = (np.sqrt(ratios**2 + 4 * ratios) - ratios) / 2
+    np.testing.assert_allclose(found["level"], wanted, atol=0.1)
+    np.testing.assert_array_less(found["trend"], 0.1)
+
+    # Nothing near it is better: it is the least error, not only a good one.
+    def error(level: float) -> float:
+        constants = {name: values[:1] for name, values in found.items()} | {"level": level}
+        made = exponential_smoothing(past[:, :, :1], 1, 1, **constants)
+        return float(np.nanmean((made - right[:, :, :1]) ** 2))
+
+    least = error(found["level"][0])
+    assert all(error(level) >= least * (1 - 1e-3) for level in np.linspace(0.01, 1, 60))
+
+
+def test_a_season_and_a_trend_are_found_where_they_are() -> None:
+    time = np.arange(300)
+    random = np.random.default_rng(1)
+    y = np.stack([10 * np.tile([1, 4, 2, 0], 75) + random.normal(0, 0.2, 300), 0.5 * time], axis=1)
+    starts = np.arange(60, 290)
+    past = np.stack([y[at - 40 : at] for at in starts])
+    right = np.stack([y[at : at + 6] for at in starts])
+    found = fit_smoothing(past, right, 4)
+    made = exponential_smoothing(past, 6, 4, **found)
+    errors = ((made - right) ** 2).mean(axis=(0, 1))
+    naive = ((seasonal_naive(past, 6, 4) - right) ** 2).mean(axis=(0, 1))
+    assert errors[0] < naive[0]
+    assert errors[1] < 0.05 * naive[1]
+    assert found["damping"][1] > 0.98
+    # One series is smoothed as it is beside others.
+    alone = exponential_smoothing(past[:, :, 1:], 6, 4, **{k: v[1:] for k, v in found.items()})
+    np.testing.assert_allclose(alone[:, :, 0], made[:, :, 1], rtol=1e-4)
 
 
 def test_errors_leave_out_what_was_not_measured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -10,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from volano.columns import Encoded, EncodedSplit, Windows
+from volano.columns.category import FittedCategory
+from volano.columns.number import NumberColumn
 from volano.columns.series import FittedSeries
 from volano.data import Prepared
 from volano.export import graph_of
-from volano.models import LinearForecast, load_model, save_model
+from volano.models import ForecastContext, LinearForecast, load_model, save_model
 from volano.spec import TrainSpec
 from volano.training import Job, learner
 from volano.training.linear_forecast import ridge_maps, window_products
@@ -66,12 +69,31 @@ def test_products_and_ridge_are_the_direct_solution(power: int) -> None:
 def test_the_graph_answers_as_the_model(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     split = split_of(waves(40))
-    inputs = {n: FittedSeries(n, (n,), (0.0,), (1.0,), WIDTH) for n in ("a", "b")}
+    inputs: dict[str, Any] = {n: FittedSeries(n, (n,), (0.0,), (1.0,), WIDTH) for n in ("a", "b")}
+    inputs |= {
+        "price": FittedSeries("price", ("price",), (0.0,), (1.0,), WIDTH + HORIZON, ahead=HORIZON),
+        "size": NumberColumn.fit("size", ["1", "2"], NumberColumn.Options().model_dump()),
+        "shop": FittedCategory("shop", ("x", "y"), 1),
+    }
+    num = split.num_rows
+    beside = {
+        "price": Encoded({"values": random.normal(size=(num, WIDTH + HORIZON)).astype("f4") * 9}),
+        "size": Encoded(
+            {"values": np.where(random.random((num, 1)) < 0.5, np.nan, 1).astype("f4")}
+        ),
+        "shop": Encoded({"codes": random.integers(0, 3, num)}),
+    }
+    split = EncodedSplit({**split.columns, **beside}, split.target)
+    target = FittedSeries("a", ("a", "b"), (0.0, 0.0), (1.0, 1.0), WIDTH, HORIZON)
+    context = ForecastContext.of(inputs, target)
+    assert context.size == HORIZON + 1 + 3
     for maps in (1, 2):
         model = LinearForecast(
             ("a", "b"),
             random.normal(size=(maps, WIDTH, HORIZON)).astype(np.float32),
             random.normal(size=(maps, HORIZON)).astype(np.float32),
+            random.normal(size=(maps, context.size, HORIZON)).astype(np.float32),
+            context,
         )
         save_model(model, tmp_path / str(maps))
         loaded = load_model(tmp_path / str(maps), inputs)
@@ -83,8 +105,8 @@ def test_the_graph_answers_as_the_model(tmp_path: Path) -> None:
             feed.update(column.collate(split.columns[name], rows))
         [found] = session.run(None, feed)
         assert found.shape == (split.num_rows, HORIZON, 2)
-        np.testing.assert_allclose(found, model.outputs(split), atol=2e-5)
-        assert loaded.num_weights() == maps * (WIDTH + 1) * HORIZON
+        np.testing.assert_allclose(found, model.outputs(split), atol=5e-5)
+        assert loaded.num_weights() == maps * (WIDTH + 1 + context.size) * HORIZON
 
 
 class _Prepared:

@@ -15,10 +15,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use, Windows
 from volano.columns._missing import is_missing
-from volano.columns.number import parse_numbers
+from volano.columns._series_cells import (
+    carry_on,
+    fill_gaps,
+    parse_channels,
+    parse_series,
+    series_numbers,
+)
 from volano.errors import BundleError, RequestError, shorten
 
-__all__ = ["FittedSeries", "SeriesColumn", "SeriesOptions", "parse_series"]
+__all__ = [
+    "FittedSeries",
+    "SeriesColumn",
+    "SeriesOptions",
+    "carry_on",
+    "fill_gaps",
+    "parse_channels",
+    "parse_series",
+    "series_numbers",
+]
 
 LONGEST_WINDOW = 512
 """Values of a series in a cell that are read at the most, unless ``window`` says otherwise."""
@@ -38,6 +53,11 @@ class SeriesOptions(BaseModel):
       season: As a target: steps until the series repeats itself, such as 24 for hours of a day.
         ``auto`` goes by the distance of the rows, then by autocorrelation.
       also: As a target: other columns of numbers, among the inputs, to be forecast with it.
+      ahead: As a target: inputs that are known of the steps to come, numbers or flags; the column
+        of moments among them has the calendar of the date itself looked at.
+      static: As a target: inputs that stay the same, in one table or in one group of it.
+      group: As a target: the input that names the group of each row, such as a shop or a sensor.
+      encoder: As an input: what a network reads it with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -46,51 +66,10 @@ class SeriesOptions(BaseModel):
     window: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
     season: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = "auto"
     also: list[str] = []
-
-
-def parse_series(value: object) -> Floats | None:
-    """Numbers of a cell or a request: a list, or numbers between spaces, commas or semicolons.
-
-    Returns:
-      Shape (length,), NaN for a missing value within; empty for nothing at all; None when
-      something in it is no finite number.
-    Example:
-      >>> parse_series("1 2,5")
-      array([1., 2., 5.])
-      >>> parse_series([1, None]), parse_series("a b")
-      (array([ 1., nan]), None)
-    """
-    if isinstance(value, np.ndarray):
-        plain: Floats | None = None
-        if value.ndim == 1 and value.dtype.kind in "fiu":
-            plain = value.astype(np.float64, copy=False)
-        return None if plain is None or np.isinf(plain).any() else plain
-    if is_missing(value):
-        return np.zeros(0)
-    parts: Sequence[object]
-    if isinstance(value, str):
-        parts = value.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
-    elif isinstance(value, (list, tuple)):
-        parts = value
-    else:
-        return None
-    types = set(map(type, parts))
-    if types & {bool, list, tuple, dict}:
-        return None
-    found, unreadable = parse_numbers(parts)
-    return None if unreadable.any() else found
-
-
-def fill_gaps(values: Floats) -> Floats:
-    """Missing values on the straight line between their neighbours; at the ends the nearest one.
-
-    Returns:
-      The same shape, (num_steps,); as it was when nothing is known at all.
-    """
-    known = np.flatnonzero(~np.isnan(values))
-    if len(known) in (0, len(values)):
-        return values
-    return np.interp(np.arange(len(values)), known, values[known])
+    ahead: list[str] = []
+    static: list[str] = []
+    group: str | None = None
+    encoder: Literal["auto", "conv", "gru", "lstm", "rnn"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -98,7 +77,8 @@ class FittedSeries:
     """The scale of one or several series, how far a model looks back, and how far ahead.
 
     Attributes:
-      columns: The series, in the order of the model's outputs; of an input its own name alone.
+      columns: The series, in the order of the model's outputs; of an input its own name alone, or
+        ``name[0]``, ``name[1]``, ... where each cell holds several.
       centres: What becomes 0, one for each series: the mean of the training rows.
       spreads: What becomes 1; none is 0.
       window: Steps that a model sees.
@@ -109,6 +89,10 @@ class FittedSeries:
       date: The column of moments in tables; empty where rows are steps by their order alone.
       naive_errors: For each series the mean absolute change over one season in the training rows,
         in its own unit: what MASE is measured in; none of an input.
+      ahead: Of an input of a forecast that is known ahead: how many of the values of `window` are
+        to come, the last ones. 0 for all others.
+      encoder: Of an input of cells: what a network reads it with.
+      group: The column of a table that names the group of each row; empty where all are one.
     """
 
     kind: ClassVar[str] = "series"
@@ -122,17 +106,31 @@ class FittedSeries:
     step: str = ""
     naive_errors: tuple[float, ...] = ()
     date: str = ""
+    ahead: int = 0
+    encoder: str = "auto"
+    group: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the values that `encode` makes of one series: ``name[-1]`` is the latest."""
-        return tuple(f"{self.name}[{place - self.window}]" for place in range(self.window))
+        """Names of the values that `encode` makes of one value: ``name[-1]`` is the latest."""
+        return tuple(
+            f"{column}[{place - self.window}]"
+            for column in self.columns
+            for place in range(self.window)
+        )
 
     def schema(self) -> dict[str, Any]:
         """What a value is in JSON."""
         steps = {"type": "array", "items": {"type": ["number", "null"]}}
         if not self.horizon:
-            return {**steps, "minItems": 1, "examples": [[1.5, 1.7, 1.6]]}
+            one = {**steps, "minItems": 1 + self.ahead, "examples": [[1.5, 1.7, 1.6]]}
+            if self.ahead:
+                one["examples"] = [[1.0] * (1 + self.ahead)]
+            if len(self.columns) == 1:
+                return one
+            num = len(self.columns)
+            several = {"type": "array", "items": steps, "minItems": num, "maxItems": num}
+            return {**several, "examples": [[[1.5, 1.7, 1.6]] * num]}
         return {
             "type": "object",
             "properties": {name: {**steps, "maxItems": self.horizon} for name in self.columns},
@@ -147,22 +145,46 @@ class FittedSeries:
             found["step"] = self.step
         if self.horizon:
             found |= {"series": list(self.columns), "horizon": self.horizon, "season": self.season}
+        elif len(self.columns) > 1:
+            found["series"] = list(self.columns)
+        if self.ahead:
+            found = {"window": self.window - self.ahead, "ahead": self.ahead}
         return found
 
     def check(self, value: object) -> Any:
         if self.horizon:
             return self._checked_target(value)
-        found = parse_series(value)
-        if found is None or not (~np.isnan(found)).any():
+        if self.ahead and isinstance(value, (list, tuple)):
+            # A holiday is yes or no.
+            value = [int(item) if isinstance(item, bool) else item for item in value]
+        found = parse_channels(value)
+        num = len(self.columns)
+        if (
+            found is None
+            or len(found) != num
+            or not (~np.isnan(found)).any()
+            or found.shape[1] <= self.ahead
+        ):
             raise RequestError(
                 25,
                 f"{self.name} is {shorten(value)}",
                 status=422,
-                expected=f"a list of numbers, the latest last; the last {self.window} are used",
+                expected=self._expected(),
             )
-        if not np.isnan(found).any():
-            return found.tolist()
-        return [None if math.isnan(item) else item for item in found.tolist()]
+        plain = [[None if math.isnan(item) else item for item in row] for row in found.tolist()]
+        return plain[0] if num == 1 else plain
+
+    def _expected(self) -> str:
+        if self.ahead:
+            past = self.window - self.ahead
+            return (
+                f"a list of numbers: up to {past} that were, then the {self.ahead} to come, which "
+                "are known ahead"
+            )
+        latest = f"the latest last; the last {self.window} are used"
+        if len(self.columns) == 1:
+            return f"a list of numbers, {latest}"
+        return f"{len(self.columns)} equally long lists of numbers, {latest}"
 
     def _checked_target(self, value: object) -> dict[str, list[float | None]]:
         found = {}
@@ -182,39 +204,50 @@ class FittedSeries:
         return found
 
     def encode(self, values: Sequence[Any]) -> Encoded:
-        """The last ``window`` values of each on the fitted scale, float32, (num_rows, window).
+        """The last ``window`` values of each on the fitted scale, float32.
 
         Gaps within are filled along a straight line, a series that is too short is filled up at
         its start with its first value; both are counted and noted.
+
+        Returns:
+          ``values``, shape (num_rows, window); of several series (num_rows, series x window).
         """
-        array = np.zeros((len(values), self.window))
+        num = len(self.columns)
+        array = np.zeros((len(values), num, self.window))
         counts = {"short": 0, "filled": 0, "unreadable": 0}
         notes: dict[int, str] = {}
         for row, value in enumerate(values):
-            found = parse_series(value)
-            if found is None or np.isnan(found).all():
+            found = parse_channels(value)
+            if found is None or len(found) != num or np.isnan(found).all():
                 counts["unreadable"] += 1
-                array[row] = self.centres[0]
-                notes[row] = f"{self.name}: {shorten(value)} is no series of numbers"
+                array[row] = np.array(self.centres)[:, None]
+                what = "series of numbers" if num == 1 else f"{num} series of numbers"
+                notes[row] = f"{self.name}: {shorten(value)} is no {what}"
                 continue
-            found = found[-self.window :]
+            found = found[:, -self.window :]
             num_missing = int(np.isnan(found).sum())
             said = []
             if num_missing:
                 counts["filled"] += num_missing
-                found = fill_gaps(found)
                 said.append(f"{num_missing} missing values were filled")
-            short = self.window - len(found)
+            short = self.window - found.shape[1]
             if short:
                 counts["short"] += 1
                 said.append(
-                    f"{len(found)} values where {self.window} are looked at; the first was repeated"
+                    f"{found.shape[1]} values where {self.window} are looked at; "
+                    "the first was repeated"
                 )
-            array[row, short:] = found
-            array[row, :short] = found[0]
+            for place, one in enumerate(found):
+                fill = carry_on if self.ahead else fill_gaps
+                filled = fill(one) if num_missing else one
+                # One of several may hold nothing at all.
+                filled = np.where(np.isnan(filled), self.centres[place], filled)
+                array[row, place, short:] = filled
+                array[row, place, :short] = filled[0]
             if said:
                 notes[row] = f"{self.name}: " + ", ".join(said)
-        return Encoded({"values": self.scaled(array, 0)}, counts, notes)
+        scaled = [self.scaled(array[:, place], place) for place in range(num)]
+        return Encoded({"values": np.concatenate(scaled, axis=1)}, counts, notes)
 
     def scaled(self, values: Floats, place: int) -> NDArray[np.float32]:
         """Values of one of the series on its scale; reckoned in float64."""
@@ -260,6 +293,9 @@ class FittedSeries:
             "step": self.step,
             "naive_errors": list(self.naive_errors),
             "date": self.date,
+            **({"ahead": self.ahead} if self.ahead else {}),
+            **({"encoder": self.encoder} if self.encoder != "auto" else {}),
+            **({"group": self.group} if self.group else {}),
         }
         text = json.dumps(state, ensure_ascii=False, indent=1)
         (folder / "series.json").write_text(text + "\n", encoding="utf-8")
@@ -280,6 +316,9 @@ class FittedSeries:
                 raise ValueError(f"window {window}, horizon {horizon}, season {season}")
             step, date = str(state["step"]), str(state["date"])
             naive_errors = tuple(float(item) for item in state["naive_errors"])
+            ahead = int(state.get("ahead", 0))
+            if not 0 <= ahead < window:
+                raise ValueError(f"ahead {ahead} of {window}")
             if len(naive_errors) not in (0, len(columns)) or not all(e > 0 for e in naive_errors):
                 raise ValueError(f"naive_errors {naive_errors}")
         except (KeyError, TypeError, ValueError) as error:
@@ -287,7 +326,19 @@ class FittedSeries:
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
             ) from error
         return cls(
-            name, columns, centres, spreads, window, horizon, season, step, naive_errors, date
+            name,
+            columns,
+            centres,
+            spreads,
+            window,
+            horizon,
+            season,
+            step,
+            naive_errors,
+            date,
+            ahead,
+            str(state.get("encoder", "auto")),
+            str(state.get("group", "")),
         )
 
 
@@ -313,17 +364,27 @@ class SeriesColumn:
         present = [value for value in values if not is_missing(value)][:500]
         if not present:
             return Inference(0.0, "no values")
-        found = [parse_series(value) for value in present]
-        lengths = sorted(len(item) for item in found if item is not None)
+        found = [parse_channels(value) for value in present]
+        lengths = sorted(item.shape[1] for item in found if item is not None)
         if len(lengths) < len(found) or lengths[-1] < 4:
             return Inference(0.0, "not lists of numbers")
+        numbers = {len(item) for item in found if item is not None}
+        if len(numbers) > 1:
+            return Inference(0.0, "one series in some cells, several in others")
+        if numbers != {1}:
+            shown = (
+                f"{lengths[0]} to {lengths[-1]} numbers"
+                if lengths[0] < lengths[-1]
+                else (f"{lengths[0]} numbers")
+            )
+            return Inference(1.0, f"{numbers.pop()} series of {shown} in each cell")
         # Of one length they are vectors, of which each place has a meaning of its own.
-        score = 0.6 if lengths[0] == lengths[-1] else 0.97
+        score = 0.6 if lengths[0] == lengths[-1] else 1.0
         return Inference(score, f"{lengths[0]} to {lengths[-1]} numbers in each cell")
 
     @staticmethod
     def refuse(value: str) -> str | None:
-        found = parse_numbers([value])
+        found = series_numbers([value])
         return "is no number" if found[1][0] else None
 
     @staticmethod
@@ -332,19 +393,37 @@ class SeriesColumn:
     ) -> FittedSeries:
         """An input of cells. A target is fitted by `volano.data`, which puts rows in time order."""
         del use
-        count, total, squares, longest = 0, 0.0, 0.0, 1
+        # One pass, as a stream: cells with more or fewer series than the first count for nothing.
+        count = total = squares = np.zeros(0)
+        longest = 1
         for value in values:
-            found = parse_series(value)
-            if found is None:
+            found = parse_channels(value)
+            if found is None or not found.shape[1]:
                 continue
-            known = found[~np.isnan(found)]
-            count += len(known)
-            total += float(known.sum())
-            squares += float((known**2).sum())
-            longest = max(longest, len(found))
-        mean = total / max(count, 1)
-        spread = math.sqrt(max(squares / max(count, 1) - mean**2, 0.0))
+            if not len(count):
+                count, total, squares = (np.zeros(len(found)) for _ in range(3))
+            if len(found) != len(count):
+                continue
+            known = np.nan_to_num(found)
+            count += (~np.isnan(found)).sum(axis=1)
+            total += known.sum(axis=1)
+            squares += (known**2).sum(axis=1)
+            longest = max(longest, found.shape[1])
+        if not len(count):
+            count, total, squares = (np.zeros(1) for _ in range(3))
+        mean = total / np.maximum(count, 1)
+        spread = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0))
+        spread[spread == 0] = 1.0
         window = options.get("window", "auto")
         if window == "auto":
             window = min(longest, LONGEST_WINDOW)
-        return FittedSeries(name, (name,), (mean,), (spread or 1.0,), int(window))
+        num = len(mean)
+        columns = (name,) if num == 1 else tuple(f"{name}[{place}]" for place in range(num))
+        return FittedSeries(
+            name,
+            columns,
+            tuple(mean.tolist()),
+            tuple(spread.tolist()),
+            int(window),
+            encoder=options.get("encoder", "auto"),
+        )

@@ -16,6 +16,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from volano.columns import FittedColumn
 from volano.data._form import TableForm
 from volano.data._keys import Hashes, exact_hashes, folded_hashes
 from volano.data._media import Pack, PackWriter, media_columns
@@ -279,8 +280,9 @@ class GoldenRows:
         assert name in self.inputs, name
         return self._rows.take(f"input.{name}", self._all())
 
-    def values(self, name: str) -> list[Any]:
+    def values(self, name: str, column: FittedColumn | None = None) -> list[Any]:
         """What a fitted column encodes: texts, or the bytes of files, read when they are used."""
+        del column  # of forecasts it decides how much is known
         found = self.column(name)
         if self._pack is None or name not in self.media:
             return found

@@ -21,6 +21,7 @@ from volano.columns import (
     column_kind,
     media_kind,
 )
+from volano.data._came import Came
 from volano.data._snapshot_file import RowIndices, Snapshot
 
 __all__ = ["EncodedRows", "Prepared", "encode_split", "save_columns", "save_windows"]
@@ -87,7 +88,15 @@ class Prepared:
             return snapshot.column(snapshot.target, self.rows(split))
         unscaled = self.target.unscaled(np.asarray(target))  # type: ignore[attr-defined]
         names = self.target.columns  # type: ignore[attr-defined]
-        return [dict(zip(names, steps.T, strict=True)) for steps in unscaled]
+        steps = [dict(zip(names, one.T, strict=True)) for one in unscaled]
+        times = self.times(split)
+        assert times is not None
+        return Came(steps, times)
+
+    def times(self, split: str) -> NDArray[np.int64] | None:
+        """The step at which each window of a split begins, ascending; None of other rows."""
+        place = self.folder / split / "times.npy"
+        return np.load(place) if place.exists() else None
 
     def requests(self, split: str, snapshot: Snapshot, most: int) -> list[dict[str, Any]]:
         """Rows of a split as a client would send them, at even distances."""
@@ -99,6 +108,8 @@ class Prepared:
             if isinstance(array, Windows):
                 unscaled = self.inputs[name].unscaled(array[some][..., None])  # type: ignore[attr-defined]
                 columns[name] = unscaled[..., 0].tolist()
+            elif self.times(split) is not None:
+                columns[name] = snapshot.values(name, np.maximum(self.rows(split)[some], 0))
             else:
                 columns[name] = snapshot.values(name, self.rows(split)[some])
         return [

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns.datetime import parse_moment
-from volano.columns.number import parse_numbers
-from volano.columns.series import fill_gaps
+from volano.columns.series import fill_gaps, series_numbers
 from volano.errors import DataError
 
 __all__ = ["Step", "Timeline", "regular_dates", "time_line", "time_step"]
@@ -177,7 +176,7 @@ def time_line(
     """
     names = tuple(columns)
     num_rows = len(columns[names[0]])
-    parsed = [parse_numbers(columns[name]) for name in names]
+    parsed = [series_numbers(columns[name]) for name in names]
     raw = np.stack([values for values, _ in parsed], axis=1).reshape(num_rows, len(names))
     unreadable = int(sum(int(lost.sum()) for _, lost in parsed))
     if dates is None:

@@ -1,10 +1,11 @@
-"""Tables in time order: which steps are held out, and windows of steps as examples.
+"""Tables in time order: windows of steps as examples.
 
 An example is ``window`` steps to look back at and the ``horizon`` steps after them. The table is
 cut by time: training steps, validation steps, golden steps. A window belongs to the part in which
 all of its steps to come lie; what it looks back at may reach into the part before, which is past
 by then, and never into the future. Steps after the golden ones, which later turns may have, train
-again, in windows that touch no golden step at all.
+again, in windows that touch no golden step at all. Groups are cut at the same moments, and no
+window holds steps of two.
 """
 
 from __future__ import annotations
@@ -17,234 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, Windows
-from volano.columns.series import FittedSeries
+from volano.columns import FittedColumn, Windows, column_kind
+from volano.columns.datetime import FittedDatetime
+from volano.columns.series import FittedSeries, carry_on
 from volano.data._golden import GoldenRows
+from volano.data._golden_windows import GoldenWindows, moment_text, whole
+from volano.data._ordered import OrderedTable, too_short
+from volano.data._panel import GroupLine, Panel
 from volano.data._prepared import save_windows
 from volano.data._snapshot_file import RowIndices, Snapshot
-from volano.data._timeline import Step, Timeline, time_line
-from volano.errors import DataError
+from volano.data._timeline import Timeline
 
-__all__ = ["GoldenWindows", "OrderedTable", "WindowSplits", "open_golden", "window_splits"]
-
-AUTO_WINDOW = 336
-MOST_FILLED = 0.1
-"""Share of the steps to come that may be filled gaps; windows with more of them are left out."""
+__all__ = ["WindowSplits", "window_splits"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class OrderedTable:
-    """Which columns of a table are what, for a forecast.
-
-    Attributes:
-      date: The column of moments; None takes the rows in the order of the table.
-      series: The series to forecast, the target first.
-      seen: Series that are looked back at only.
-      options: Of the target column.
-    """
-
-    date: str | None
-    series: tuple[str, ...]
-    seen: tuple[str, ...]
-    options: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, kinds: Mapping[str, str], target: str, options: Mapping[str, Any]) -> OrderedTable:
-        """What the types of the columns say.
-
-        Raises:
-          DataError: An input can be no part of a forecast (DATA-062), or ``also`` names a column
-            that is no input of numbers (DATA-063).
-        """
-        inputs = {name: kind for name, kind in kinds.items() if name != target}
-        dates = [name for name, kind in inputs.items() if kind == "datetime"]
-        numbers = [name for name, kind in inputs.items() if kind == "number"]
-        for name, kind in inputs.items():
-            if kind not in ("datetime", "number") or name in dates[1:]:
-                raise DataError(
-                    62,
-                    f"the input {name!r} is {'another' if name in dates else 'a'} {kind}",
-                    where="inputs",
-                    expected="one datetime and any number of numbers, for a forecast",
-                    fix=f"remove {name!r} from inputs",
-                )
-        also = list(dict.fromkeys(options.get("also", ())))
-        for name in also:
-            if name not in numbers:
-                raise DataError(
-                    63,
-                    f"the target is to be forecast with {name!r}, which is no input of numbers",
-                    where=f"target.{target}.also",
-                    expected="some of " + ", ".join(numbers) if numbers else "no names",
-                    fix=f"inputs: {{{name}: number}}",
-                )
-        seen = tuple(name for name in numbers if name not in also)
-        return cls(dates[0] if dates else None, (target, *also), seen, options)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All series."""
-        return (*self.series, *self.seen)
-
-    def line(self, snapshot: Snapshot, rows: RowIndices) -> Timeline:
-        """Rows of a snapshot on a grid of time."""
-        columns = {name: snapshot.column(name, rows) for name in self.names}
-        dates = snapshot.column(self.date, rows) if self.date else None
-        numbers = None if self.date else _numbers(snapshot, rows)
-        return time_line(columns, dates, numbers, where=snapshot.target)
-
-    def window(self, num_steps: int) -> int:
-        """Steps to look back at."""
-        asked = self.options.get("window", "auto")
-        if asked != "auto":
-            return int(asked)
-        return min(AUTO_WINDOW, max(4, num_steps // 8))
-
-    @property
-    def horizon(self) -> int:
-        """Steps to forecast."""
-        return int(self.options["horizon"])
-
-    def choose_golden(
-        self, snapshot: Snapshot, *, share: float, most: int
-    ) -> tuple[RowIndices, dict[str, Any], int]:
-        """The last rows of the table, and those before them that are looked back at.
-
-        Returns:
-          Rows in time order; `GoldenRows.order` of them; and how many forecasts they allow of
-          which no two share a step.
-        Raises:
-          DataError: The table is too short (DATA-064).
-        """
-        rows = np.arange(snapshot.num_source_rows, dtype=np.int64)
-        line = self.line(snapshot, rows)
-        num_steps, window = len(line), self.window(len(line))
-        span = max(min(round(share * num_steps), most), self.horizon) if share else 0
-        if num_steps - span < window + 2 * self.horizon + 1:
-            raise _too_short(num_steps, window, self.horizon)
-        start = num_steps - span
-        order = np.lexsort((rows, line.place))
-        chosen = order[line.place[order] >= max(start - window, 0)] if span else order[:0]
-        context = int((line.place[chosen] < start).sum())
-        ends = [line.step.moment(line.first, start), line.step.moment(line.first, num_steps - 1)]
-        facts = {"date": self.date, "context": context, "span": ends if span else None}
-        return rows[chosen], facts, span // self.horizon
-
-
-def _numbers(snapshot: Snapshot, rows: RowIndices) -> list[int]:
-    """The place of each row in the table, where rows were dropped too."""
-    files = np.array(snapshot.rows.take("file", rows), np.int64)
-    numbers = np.array(snapshot.rows.take("row", rows), np.int64)
-    before = 0
-    for file in np.unique(files):
-        mine = files == file
-        last = int(numbers[mine].max())
-        numbers[mine] += before
-        before += last
-    found: list[int] = numbers.tolist()
-    return found
-
-
-def _too_short(num_steps: int, window: int, horizon: int) -> DataError:
-    return DataError(
-        64,
-        f"the table has {num_steps} steps, which is too short to look back {window} and forecast "
-        f"{horizon}",
-        where="target",
-        expected="steps for training, validation and golden windows",
-        fix="lower horizon and window, or add rows",
-    )
-
-
-class GoldenWindows:
-    """Golden rows of a table in time order, as forecasts to be judged; like `GoldenRows`.
-
-    Attributes:
-      num_rows: Forecasts: one for each golden step at which ``horizon`` golden steps follow.
-      inputs: All series.
-      target: Name of the target.
-    """
-
-    def __init__(self, golden: GoldenRows, target: FittedSeries) -> None:
-        assert golden.order is not None
-        self._golden, self._column = golden, target
-        self.target = golden.target
-        date = golden.order["date"]
-        self.inputs = tuple(name for name in (golden.target, *golden.inputs) if name != date)
-        self.num_rows = 0
-        self.starts: NDArray[np.int64] = np.zeros(0, np.int64)
-        if not golden.num_rows:
-            return
-        columns = {
-            name: golden.targets if name == golden.target else golden.column(name)
-            for name in self.inputs
-        }
-        dates = golden.column(date) if date else None
-        line = time_line(columns, dates, step=Step.parse(target.step), where="golden rows")
-        self.line = line
-        self._filled = line.filled(len(line))
-        own = line.place[golden.order["context"] :]
-        first = int(own[own >= 0].min())
-        # A test table has no rows before it to look back at: its first ones serve as such.
-        first = first or min(target.window, max(len(line) - target.horizon, 1))
-        wanted = [self.inputs.index(name) for name in target.columns]
-        starts = np.arange(first, len(line) - target.horizon + 1)
-        self.starts = starts[_whole(line.values, wanted, starts, target.horizon)]
-        self.num_rows = len(self.starts)
-
-    @property
-    def targets(self) -> list[dict[str, Floats]]:
-        """Of each forecast the right values: series -> steps, NaN where nothing was measured."""
-        horizon = self._column.horizon
-        return [
-            {
-                name: self.line.values[at : at + horizon, place]
-                for place, name in enumerate(self.inputs)
-            }
-            for at in self.starts.tolist()
-        ]
-
-    @property
-    def places(self) -> list[str]:
-        """The last row that each forecast looks back at, as ``file row N``."""
-        places = self._golden.places
-        row_of = dict(zip(self.line.place.tolist(), range(self._golden.num_rows), strict=True))
-        return [places[row_of[at - 1]] if at - 1 in row_of else "" for at in self.starts.tolist()]
-
-    def values(self, name: str) -> list[Floats]:
-        """What a fitted column encodes: the same as `column`."""
-        return self.column(name)
-
-    def column(self, name: str) -> list[Floats]:
-        """All of a series before each forecast, as a request would give it."""
-        values = self._filled[:, self.inputs.index(name)]
-        return [values[:at] for at in self.starts.tolist()]
-
-
-def open_golden(path: Path, target: FittedColumn) -> GoldenRows | GoldenWindows:
-    """Golden rows as what a bundle with this target answers: rows, or forecasts."""
-    golden = GoldenRows.open(path)
-    if golden.order is None:
-        return golden
-    assert isinstance(target, FittedSeries)
-    return GoldenWindows(golden, target)
-
-
-def _whole(
-    values: Floats, wanted: Sequence[int], starts: NDArray[np.int64], horizon: int
-) -> NDArray[np.bool_]:
-    """Which windows can be used.
-
-    The last step that is looked at was measured, so that no gap before it was filled with what
-    came after; and of the steps to come at most a tenth were not.
-    """
-    missing = np.isnan(values[:, list(wanted)])
-    sums = np.concatenate([[0], np.cumsum(missing.sum(axis=1))])
-    lost = sums[starts + horizon] - sums[starts]
-    ends = np.asarray(missing[starts - 1].any(axis=1))
-    return np.asarray(~ends & (lost <= MOST_FILLED * horizon * len(wanted)))
 
 
 @dataclass(frozen=True)
@@ -252,18 +39,50 @@ class WindowSplits:
     """What `window_splits` made of a table.
 
     Attributes:
-      inputs: One fitted series for each that is looked back at.
+      inputs: One fitted series for each that is looked back at or known ahead, and the columns of
+        one value for each window.
       target: The series to forecast.
       rows: Windows of each split.
       golden_steps: Rows of the snapshot that are golden steps and do not train.
       facts: What is worth showing: steps, spans, what was mended; JSON-able.
     """
 
-    inputs: dict[str, FittedSeries]
+    inputs: dict[str, FittedColumn]
     target: FittedSeries
     rows: dict[str, int]
     golden_steps: int
     facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Steps of all groups one after the other, and the windows that are cut from them.
+
+    Attributes:
+      seen: Without gaps, (total, num_columns).
+      came: As they were measured, NaN where they were not.
+      starts: Of each window its first step to come, a place in both.
+      times: The same on the grid of all groups, ascending.
+      group: Of each window its group, a place among the panel's.
+      rows: Of each window the row of the snapshot that is the last it looks back at.
+    """
+
+    seen: Floats
+    came: Floats
+    starts: NDArray[np.int64]
+    times: NDArray[np.int64]
+    group: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Steps of one group that follow each other: ``place`` is where they begin on its line."""
+
+    group: int
+    place: int
+    values: Floats
+    starts: NDArray[np.int64]
 
 
 def window_splits(
@@ -285,77 +104,148 @@ def window_splits(
       golden: Frozen rows, none of which trains.
       share: Share of the steps before the golden ones to validate on, 0 to 1.
     Raises:
-      DataError: The table is too short (DATA-064).
+      DataError: As `OrderedTable.refuse_cut`; or no window is left (DATA-064).
     """
-    line = table.line(snapshot, rows)
-    num_steps, window, horizon = len(line), table.window(len(line)), table.horizon
-    low, high = _golden_span(line, golden)
-    cut = low - max(round(share * low), horizon)
-    if cut < window + horizon:
-        raise _too_short(num_steps, window, horizon)
-    # Each part is filled by itself: a gap at its end must not be filled with what comes after.
-    past, later = line.filled(cut), _part(line, high, num_steps).filled(num_steps - high)
-    flat = np.concatenate([past, later])
+    panel = table.panel(snapshot, rows)
+    num_steps, window, horizon = panel.num_steps, table.window(panel.num_steps), table.horizon
+    low, high = _golden_span(panel, golden)
+    cut = table.refuse_cut(low, num_steps, share)
     wanted = list(range(len(table.series)))
-    seen = np.concatenate([line.values[:cut], line.values[high:]])
-    starts = np.concatenate(
-        [
-            np.arange(window, cut - horizon + 1),
-            np.arange(cut + window, len(flat) - horizon + 1),
-        ]
-    )
-    all_starts = len(starts)
-    starts = starts[_whole(seen, wanted, starts, horizon)]
-    if not len(starts):
-        raise _too_short(num_steps, window, horizon)
-    season = _season(table, line, past[:, 0])
-    inputs, target = _fit(table, line, seen, flat, window, season)
-    steps = np.concatenate([np.arange(cut), np.arange(high, num_steps)])
-    row_of = np.full(num_steps, -1, np.int64)
-    row_of[line.place[line.place >= 0]] = rows[line.place >= 0]
-    _save(out / "train", inputs, target, flat, flat, starts)
-    np.save(out / "train" / "rows.npy", row_of[steps[starts - 1]])
-    # Validation: what it looks back at reaches into training steps, which are past by then.
-    begin = cut - window
-    held = line.filled(low)[begin:]
-    after = np.arange(window, low - begin - horizon + 1)
-    after = after[_whole(line.values[begin:low], wanted, after, horizon)]
-    _save(out / "validation", inputs, target, held, line.values[begin:low], after)
-    np.save(out / "validation" / "rows.npy", row_of[after + begin - 1])
+    num_windows = 0
+    train, validation = [], []
+    for place, group in enumerate(panel.groups):
+        line = group.line
+        first, middle, last = group.cut(cut), group.cut(low), group.cut(high)
+        for start, stop in ((0, first), (last, len(line))):
+            values = line.values[start:stop]
+            starts = np.arange(window, len(values) - horizon + 1)
+            num_windows += len(starts)
+            kept = starts[whole(values, wanted, starts, horizon)]
+            train.append(_Stretch(place, start, values, kept))
+        # What validation looks back at reaches into training steps, which are past by then.
+        begin = max(first - window, 0)
+        values = line.values[begin:middle]
+        starts = np.arange(max(window, first - begin), len(values) - horizon + 1)
+        kept = starts[whole(values, wanted, starts, horizon)]
+        validation.append(_Stretch(place, begin, values, kept))
+    row_of = [_rows(group, rows) for group in panel.groups]
+    learned = _part(train, panel, table, row_of, from_start=False)
+    held = _part(validation, panel, table, row_of, from_start=True)
+    if not len(learned.starts):
+        raise too_short(num_steps, window, horizon)
+    longest = max(panel.groups, key=lambda group: group.cut(cut))
+    past = longest.line.filled(longest.cut(cut))
+    season = _season(table, longest.line, past[:, 0])
+    inputs, target = _fit(table, panel, learned, train, window, season)
+    alone = _alone(table, snapshot, rows, panel, learned)
+    _save(out / "train", {**inputs, **alone}, target, learned)
+    _save(out / "validation", {**inputs, **alone}, target, held)
+    firsts = _firsts(panel, rows)
+    static = {name: snapshot.column(name, firsts) for name in table.static}
+    for folder, part in ((out / "train", learned), (out / "validation", held)):
+        np.save(folder / "rows.npy", part.rows)
+        np.save(folder / "times.npy", part.times)
+        _save_alone(folder, len(inputs), alone, table, panel, part, static)
     judged = GoldenWindows(golden, target)
+    everything = {**inputs, **alone}
     _save_golden(out / "golden", inputs, target, judged)
+    for place, (name, column) in enumerate(alone.items(), len(inputs)):
+        encoded = column.encode(judged.values(name) if judged.num_rows else [])
+        for key, array in encoded.arrays.items():
+            assert isinstance(array, np.ndarray)
+            (out / "golden" / str(place)).mkdir(parents=True, exist_ok=True)
+            np.save(out / "golden" / str(place) / f"{key}.npy", array)
+    missing = sum(int(np.isnan(group.line.values).sum()) for group in panel.groups)
     facts = {
         "steps": num_steps,
-        "step": str(line.step),
+        "step": str(panel.step),
         "window": window,
         "horizon": horizon,
         "season": season,
         "series": list(table.series),
         "seen": list(table.seen),
-        "train_steps": len(steps),
+        "train_steps": cut + num_steps - high,
         "validation_steps": low - cut,
         "golden_steps": high - low,
-        "windows_left_out": int(all_starts - len(starts)),
-        **line.counts,
-        "filled": int(np.isnan(line.values).sum()),
+        "windows_left_out": int(num_windows - len(learned.starts)),
+        **panel.counts,
+        "filled": missing,
     }
-    counts = {"train": len(starts), "validation": len(after), "golden": judged.num_rows}
-    inside = int(((line.place >= low) & (line.place < high)).sum())
-    return WindowSplits(inputs, target, counts, inside, facts)
+    if table.group:
+        facts["groups"] = len(panel.groups)
+    if table.ahead or table.calendar:
+        facts["ahead"] = [*table.ahead, *([table.date] if table.calendar else [])]
+    if table.static:
+        facts["static"] = list(table.static)
+        facts["changing"] = _changing(table, snapshot, rows, panel)
+    counts = {
+        "train": len(learned.starts),
+        "validation": len(held.starts),
+        "golden": judged.num_rows,
+    }
+    inside = int(((panel.place >= low) & (panel.place < high)).sum())
+    return WindowSplits(everything, target, counts, inside, facts)
 
 
-def _golden_span(line: Timeline, golden: GoldenRows) -> tuple[int, int]:
+def _golden_span(panel: Panel, golden: GoldenRows) -> tuple[int, int]:
     """First golden step of the table, and the first after them; both its end when it has none."""
     span = golden.order["span"] if golden.order else None
     if span is None:
-        return len(line), len(line)
-    low, high = line.step.places(np.array(span), line.first).tolist()
-    low, high = max(low, 0), min(high + 1, len(line))
-    return (low, high) if low < high else (len(line), len(line))
+        return panel.num_steps, panel.num_steps
+    low, high = panel.step.places(np.array(span), panel.first).tolist()
+    low, high = max(low, 0), min(high + 1, panel.num_steps)
+    return (low, high) if low < high else (panel.num_steps, panel.num_steps)
 
 
-def _part(line: Timeline, start: int, stop: int) -> Timeline:
-    return Timeline(line.names, line.values[start:stop], line.step, 0.0, line.place)
+def _rows(group: GroupLine, rows: RowIndices) -> NDArray[np.int64]:
+    """The row of the snapshot that each step of a group came from; -1 for a gap."""
+    found = np.full(len(group.line), -1, np.int64)
+    dated = group.line.place >= 0
+    found[group.line.place[dated]] = rows[group.rows[dated]]
+    return found
+
+
+def _part(
+    stretches: Sequence[_Stretch],
+    panel: Panel,
+    table: OrderedTable,
+    row_of: Sequence[NDArray[np.int64]],
+    *,
+    from_start: bool,
+) -> _Part:
+    """Stretches one after the other, their windows in order of time.
+
+    Args:
+      from_start: Whether gaps are filled by all that the group was before, not by the stretch
+        alone: what validation looks back at was known by then.
+    """
+    seen, starts, times, groups, rows = [], [], [], [], []
+    before = 0
+    num_plain = len(table.names)
+    for stretch in stretches:
+        line, stop = panel.groups[stretch.group].line, stretch.place + len(stretch.values)
+        begin = 0 if from_start else stretch.place
+        values = line.values[begin:stop]
+        filled = Timeline(line.names, values, line.step, 0.0, line.place).filled(len(values))
+        for place in range(num_plain, values.shape[1]):
+            filled[:, place] = carry_on(values[:, place])
+        seen.append(np.nan_to_num(filled[stretch.place - begin :]))
+        at = stretch.starts + stretch.place
+        starts.append(stretch.starts + before)
+        times.append(at + panel.groups[stretch.group].offset)
+        groups.append(np.full(len(at), stretch.group, np.int64))
+        rows.append(row_of[stretch.group][at - 1])
+        before += len(stretch.values)
+    time = np.concatenate(times)
+    order = np.argsort(time, kind="stable")
+    return _Part(
+        np.concatenate(seen),
+        np.concatenate([stretch.values for stretch in stretches]),
+        np.concatenate(starts)[order],
+        time[order],
+        np.concatenate(groups)[order],
+        np.concatenate(rows)[order],
+    )
 
 
 def _season(table: OrderedTable, line: Timeline, values: Floats) -> int:
@@ -379,53 +269,157 @@ def _season(table: OrderedTable, line: Timeline, values: Floats) -> int:
 
 
 def _fit(
-    table: OrderedTable, line: Timeline, seen: Floats, filled: Floats, window: int, season: int
+    table: OrderedTable,
+    panel: Panel,
+    learned: _Part,
+    stretches: Sequence[_Stretch],
+    window: int,
+    season: int,
 ) -> tuple[dict[str, FittedSeries], FittedSeries]:
-    centres = np.nanmean(seen, axis=0) if len(seen) else np.zeros(len(table.names))
-    centres = np.nan_to_num(centres)
-    spreads = np.nan_to_num(np.nanstd(seen, axis=0))
+    seen = learned.came
+    with np.errstate(invalid="ignore"):
+        known = ~np.isnan(seen)
+        num = np.maximum(known.sum(axis=0), 1)
+        centres = np.where(known, seen, 0).sum(axis=0) / num
+        spreads = np.sqrt((np.where(known, seen - centres, 0) ** 2).sum(axis=0) / num)
     spreads[spreads == 0] = 1.0
-    step = str(line.step)
-    inputs = {
-        name: FittedSeries(
-            name, (name,), (float(centres[at]),), (float(spreads[at]),), window, 0, season, step
+    step = str(panel.step)
+    inputs = {}
+    for at, name in enumerate((*table.names, *table.ahead)):
+        ahead = table.horizon if name in table.ahead else 0
+        scale = (float(centres[at]),), (float(spreads[at]),)
+        inputs[name] = FittedSeries(
+            name, (name,), *scale, window + ahead, 0, season, step, ahead=ahead
         )
-        for at, name in enumerate(table.names)
-    }
-    num = len(table.series)
-    changes = np.abs(filled[season:, :num] - filled[:-season, :num]).mean(axis=0)
+    num_series = len(table.series)
+    changes, times = np.zeros(num_series), 0
+    before = 0
+    for stretch in stretches:
+        own = learned.seen[before : before + len(stretch.values), :num_series]
+        before += len(stretch.values)
+        if len(own) > season:
+            changes += np.abs(own[season:] - own[:-season]).sum(axis=0)
+            times += len(own) - season
+    changes /= max(times, 1)
     changes[changes == 0] = 1.0
     target = FittedSeries(
         table.series[0],
         table.series,
-        tuple(centres[:num].tolist()),
-        tuple(spreads[:num].tolist()),
+        tuple(centres[:num_series].tolist()),
+        tuple(spreads[:num_series].tolist()),
         window,
         table.horizon,
         season,
         step,
         tuple(changes.tolist()),
         table.date or "",
+        group=table.group or "",
     )
     return inputs, target
 
 
-def _save(
+_CALENDAR = ("month", "day", "weekday", "hour")
+"""Parts of the date that come again; the year and the moment itself never do."""
+
+
+def _alone(
+    table: OrderedTable, snapshot: Snapshot, rows: RowIndices, panel: Panel, learned: _Part
+) -> dict[str, FittedColumn]:
+    """Columns of one value for each window, fitted on what trains."""
+    found: dict[str, FittedColumn] = {}
+    kinds = table.kinds or {}
+    firsts = _firsts(panel, rows)
+    trained = np.unique(learned.group)
+    for name in table.static:
+        values = [snapshot.column(name, firsts)[group] for group in trained.tolist()]
+        options = column_kind(kinds[name]).Options().model_dump(mode="json")
+        found[name] = column_kind(kinds[name]).fit(name, values, options)
+    if table.group:
+        names = [panel.groups[group].name for group in trained.tolist()]
+        options = column_kind("category").Options(max_names=100_000).model_dump(mode="json")
+        found[table.group] = column_kind("category").fit(table.group, names, options)
+    if table.calendar and table.date:
+        moments = _moments(panel, np.unique(learned.times))
+        fitted = column_kind("datetime").fit(table.date, moments, {})
+        assert isinstance(fitted, FittedDatetime)
+        parts = tuple(part for part in fitted.parts if part.partition("_")[0] in _CALENDAR)
+        found[table.date] = FittedDatetime(
+            table.date, fitted.middle, fitted.spread, parts or fitted.parts, fitted.day_first
+        )
+    return found
+
+
+def _firsts(panel: Panel, rows: RowIndices) -> NDArray[np.int64]:
+    """The first row of each group, in time: what stays the same is read there."""
+    found = []
+    for group in panel.groups:
+        dated = np.flatnonzero(group.line.place >= 0)
+        found.append(rows[group.rows[dated[group.line.place[dated].argmin()]]])
+    return np.array(found, np.int64)
+
+
+def _changing(
+    table: OrderedTable, snapshot: Snapshot, rows: RowIndices, panel: Panel
+) -> dict[str, int]:
+    """Columns that are said to stay the same -> rows in which they do not."""
+    found = {}
+    firsts = _firsts(panel, rows)
+    for name in table.static:
+        first = snapshot.column(name, firsts)
+        said = snapshot.column(name, rows)
+        found[name] = sum(
+            int(sum(said[row] != own for row in group.rows.tolist()))
+            for group, own in zip(panel.groups, first, strict=True)
+        )
+    return {name: count for name, count in found.items() if count}
+
+
+def _moments(panel: Panel, times: NDArray[np.int64]) -> list[str]:
+    """Moments of the last steps that windows look back at."""
+    return [moment_text(panel.step.moment(panel.first, time - 1)) for time in times.tolist()]
+
+
+def _save_alone(
     folder: Path,
-    inputs: Mapping[str, FittedSeries],
-    target: FittedSeries,
-    looked_at: Floats,
-    to_come: Floats,
-    starts: NDArray[np.int64],
+    first: int,
+    alone: Mapping[str, FittedColumn],
+    table: OrderedTable,
+    panel: Panel,
+    part: _Part,
+    static: Mapping[str, Sequence[str]],
 ) -> None:
-    """Windows of one split; `starts` are the first steps to come."""
+    """Write, for each window, the columns of one value; encoded once and then repeated."""
+    for place, (name, column) in enumerate(alone.items(), first):
+        if name == table.date:
+            different, codes = np.unique(part.times, return_inverse=True)
+            encoded = column.encode(_moments(panel, different))
+        else:
+            codes = part.group
+            encoded = column.encode(
+                [group.name for group in panel.groups] if name == table.group else static[name]
+            )
+        (folder / str(place)).mkdir(parents=True, exist_ok=True)
+        for key, array in encoded.arrays.items():
+            assert isinstance(array, np.ndarray)
+            np.save(folder / str(place) / f"{key}.npy", array[codes])
+
+
+def _save(
+    folder: Path, inputs: Mapping[str, FittedColumn], target: FittedSeries, part: _Part
+) -> None:
+    """Windows of one split."""
     for place, column in enumerate(inputs.values()):
+        if not isinstance(column, FittedSeries):
+            continue
         windows = Windows(
-            column.scaled(looked_at[:, place], 0), starts - column.window, column.window
+            column.scaled(part.seen[:, place], 0),
+            part.starts - (column.window - column.ahead),
+            column.window,
         )
         save_windows(folder / str(place), "values", windows)
-    scaled = [target.scaled(to_come[:, place], place) for place in range(len(target.columns))]
-    save_windows(folder, "target", Windows(np.stack(scaled, axis=1), starts, target.horizon))
+    num = len(target.columns)
+    scaled = [target.scaled(part.came[:, place], place) for place in range(num)]
+    save_windows(folder, "target", Windows(np.stack(scaled, axis=1), part.starts, target.horizon))
 
 
 def _save_golden(
@@ -434,20 +428,28 @@ def _save_golden(
     target: FittedSeries,
     golden: GoldenWindows,
 ) -> None:
-    if not golden.num_rows:
-        nothing = np.zeros((0, len(inputs)))
-        _save(folder, inputs, target, nothing, nothing, np.zeros(0, np.int64))
-        return
+    """As `encode` does with what a request gives: a history that is too short is filled up."""
     order = [golden.inputs.index(name) for name in inputs]
-    filled = golden.line.filled(len(golden.line))[:, order]
-    # As `encode` does with a history that is too short.
-    padding = np.repeat(filled[:1], target.window, axis=0)
-    unknown = np.full((target.window, len(order)), np.nan)
-    _save(
-        folder,
-        inputs,
-        target,
-        np.concatenate([padding, filled]),
-        np.concatenate([unknown, golden.line.values[:, order]]),
-        golden.starts + target.window,
+    seen, came = [], []
+    starts = golden.starts
+    padding = target.window
+    before = 0
+    bases = []
+    for group, filled in zip(golden.groups, golden.filled if golden.num_rows else [], strict=False):
+        seen += [np.repeat(filled[:1, order], padding, axis=0), filled[:, order]]
+        came += [np.full((padding, len(order)), np.nan), group.line.values[:, order]]
+        bases.append(before + padding)
+        before += padding + len(filled)
+    if golden.num_rows:
+        starts = golden.starts + np.array(bases, np.int64)[golden.group]
+    empty = np.zeros((0, len(order)))
+    part = _Part(
+        np.concatenate(seen) if seen else empty,
+        np.concatenate(came) if came else empty,
+        starts,
+        golden.times,
+        golden.group,
+        np.zeros(0, np.int64),
     )
+    _save(folder, inputs, target, part)
+    np.save(folder / "times.npy", golden.times)

@@ -7,7 +7,7 @@ alone; scikit-learn is imported only when a baseline that needs it is fitted.
 from __future__ import annotations
 
 from volano.evaluation._contract import Evaluator
-from volano.evaluation._kinds import evaluator, gate_metric, independent_rows
+from volano.evaluation._kinds import evaluator, gate_metric, independent_rows, unit_scores
 from volano.evaluation.baselines import (
     BASELINES,
     Baseline,
@@ -65,4 +65,5 @@ __all__ = [
     "softmax",
     "table_baselines",
     "tfidf_svm",
+    "unit_scores",
 ]

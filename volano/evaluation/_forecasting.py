@@ -43,10 +43,27 @@ class ForecastingEvaluator:
         return {"half_widths": step_half_widths(outputs, targets, INTERVAL)}
 
     @staticmethod
-    def units(num_rows: int, target: FittedColumn) -> NDArray[np.int64]:
-        """Forecasts of which no two share a step; the last one is among them."""
+    def units(
+        num_rows: int, target: FittedColumn, times: NDArray[np.int64] | None = None
+    ) -> list[NDArray[np.int64]]:
+        """Forecasts of which no two share a step; the last one is among them.
+
+        Forecasts of several groups at the same moment count as one: a day that is unlike others is
+        so for every shop.
+        """
         assert isinstance(target, FittedSeries)
-        return np.arange(num_rows - 1, -1, -target.horizon, dtype=np.int64)[::-1].copy()
+        if times is None:
+            times = np.arange(num_rows, dtype=np.int64)
+        assert len(times) == num_rows
+        found = []
+        next_one = np.inf
+        different = np.unique(times)
+        for time in different[::-1].tolist():
+            if time <= next_one - target.horizon:
+                start, stop = np.searchsorted(times, [time, time + 1]).tolist()
+                found.append(np.arange(start, stop, dtype=np.int64))
+                next_one = time
+        return found[::-1]
 
     @staticmethod
     def translate(theirs: Task, outputs: NDArray[Any], ours: Task) -> Floats:
@@ -77,6 +94,7 @@ class ForecastingEvaluator:
             spreads=np.array(target.spreads),
             naive_errors=np.array(target.naive_errors),
             half_widths=None if task.half_widths is None else np.array(task.half_widths),
+            times=getattr(values, "times", None),
         )
 
     @staticmethod
@@ -121,11 +139,12 @@ class ForecastingEvaluator:
         assert isinstance(target, FittedSeries)
         errors = window_errors(outputs, target.targets(values), 2)
         # Neighbours of a bad forecast are the same forecast once more: one of each horizon.
+        times = getattr(values, "times", np.arange(len(errors)))
         found: list[int] = []
         for row in np.argsort(-errors, kind="stable").tolist():
             if len(found) == most:
                 break
-            if all(abs(row - other) >= target.horizon for other in found):
+            if all(abs(int(times[row] - times[other])) >= target.horizon for other in found):
                 found.append(row)
         name = target.columns[0]
         answers = task.decode(outputs[found]) if found else []

@@ -12,7 +12,7 @@ from volano.columns import FittedColumn
 from volano.errors import SpecError
 from volano.evaluation._contract import Evaluator
 
-__all__ = ["evaluator", "gate_metric", "independent_rows"]
+__all__ = ["evaluator", "gate_metric", "independent_rows", "unit_scores"]
 
 _KINDS = {
     "classification": "volano.evaluation._classification:ClassificationEvaluator",
@@ -48,14 +48,32 @@ def gate_metric(metric: str, judge: type[Evaluator]) -> str:
 
 
 def independent_rows(
-    judge: type[Evaluator], num_rows: int, target: FittedColumn
-) -> NDArray[np.int64]:
-    """The rows that count as independent of each other, ascending; all, unless the task says so.
+    judge: type[Evaluator],
+    num_rows: int,
+    target: FittedColumn,
+    times: NDArray[np.int64] | None = None,
+) -> list[NDArray[np.int64]]:
+    """The rows that count as independent of each other: each by itself, unless the task says so.
 
     An evaluator whose rows are not, such as windows that overlap, has a method ``units``.
+
+    Args:
+      judge: The task's.
+      num_rows: How many there are.
+      target: The fitted target column.
+      times: Of windows the steps at which they begin, ascending.
+    Returns:
+      Groups of rows, in order; each counts as one, by its mean.
     """
     units = getattr(judge, "units", None)
-    found: NDArray[np.int64] = (
-        np.arange(num_rows, dtype=np.int64) if units is None else units(num_rows, target)
-    )
+    if units is None:
+        return [np.array([row]) for row in range(num_rows)]
+    found: list[NDArray[np.int64]] = units(num_rows, target, times)
     return found
+
+
+def unit_scores(scores: NDArray[np.float64], units: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """The mean score of each group of rows, as `independent_rows` gives them."""
+    if len(units) == len(scores):
+        return scores
+    return np.array([scores[rows].mean() for rows in units], np.float64)

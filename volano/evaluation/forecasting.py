@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.evaluation.metrics import Estimate
+from volano.evaluation.smoothing import exponential_smoothing, fit_smoothing
 
 __all__ = [
     "FORECAST_BASELINES",
     "block_bootstrap",
-    "exponential_smoothing",
     "forecast_report",
     "seasonal_naive",
     "step_half_widths",
@@ -29,12 +29,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-SMOOTHINGS = (0.05, 0.2, 0.5, 0.9)
-TRENDS = (0.0, 0.05)
-SEASONALS = (0.0, 0.1, 0.4)
-DAMPING = 0.98
 TRIED_WINDOWS = 200
-"""Windows that the parameters of exponential smoothing are chosen on."""
+"""Windows that the constants of exponential smoothing are fitted on."""
 
 CHUNK_WINDOWS = 2048
 SHOWN_FORECASTS = 4
@@ -54,86 +50,15 @@ def seasonal_naive(history_NWK: NDArray[Any], horizon: int, season: int) -> Floa
     return np.asarray(history_NWK[:, places], np.float64)
 
 
-def exponential_smoothing(
-    history_NWK: NDArray[Any],
-    horizon: int,
-    season: int,
-    *,
-    level: float,
-    trend: float = 0.0,
-    seasonal: float = 0.0,
-    damping: float = DAMPING,
-) -> Floats:
-    """Holt and Winters' additive method with a damped trend: ETS(A, Ad, A), or (A, N, N) and so on.
-
-        l' = a (y - s) + (1 - a) (l + d b)
-        b' = B (l' - l) + (1 - B) d b
-        s' = g (y - l') + (1 - g) s
-        y(h) = l + (d + ... + d^h) b + s(h)
-
-    The first season of the window starts it: its mean is the level, its deviations the season.
-
-    Args:
-      history_NWK: Windows.
-      horizon: Steps to forecast.
-      season: Steps of a season; seasonal parts are left out where two do not fit into a window.
-      level: a, above 0 and up to 1.
-      trend: B; 0 leaves the trend out.
-      seasonal: g; 0 leaves the season out.
-      damping: d.
-    Returns:
-      Shape (N, horizon, K).
-    References:
-      Hyndman, Athanasopoulos, `Forecasting: Principles and Practice
-      <https://otexts.com/fpp3/holt-winters.html>`_, 2021.
-    """
-    values = np.asarray(history_NWK, np.float64)
-    width = values.shape[1]
-    # Most is forgotten anyway: with a level of 0.05 a value weighs 0.6% a hundred steps later.
-    width = min(width, max(100, 6 * season))
-    values = values[:, -width:]
-    cyclic = seasonal > 0 and 1 < season <= width // 2
-    begin = season if cyclic else 1
-    l_NK = values[:, :begin].mean(axis=1)
-    b_NK = np.zeros_like(l_NK)
-    seasons = [values[:, at] - l_NK for at in range(begin)] if cyclic else [np.zeros_like(l_NK)]
-    for at in range(begin, width):
-        y, s = values[:, at], seasons[at % begin]
-        before = l_NK
-        l_NK = level * (y - s) + (1 - level) * (before + damping * b_NK)
-        if trend:
-            b_NK = trend * (l_NK - before) + (1 - trend) * damping * b_NK
-        if cyclic:
-            seasons[at % begin] = seasonal * (y - l_NK) + (1 - seasonal) * s
-    grown = np.cumsum(damping ** np.arange(1, horizon + 1))
-    found = l_NK[:, None] + grown[None, :, None] * b_NK[:, None]
-    found += np.stack([seasons[(width + at) % begin] for at in range(horizon)], axis=1)
-    return np.asarray(found)
-
-
 def _naive(train: Any, history: NDArray[Any], horizon: int, season: int) -> Floats:
     del train
     return seasonal_naive(history, horizon, season)
 
 
 def _smoothed(train: Any, history: NDArray[Any], horizon: int, season: int) -> Floats:
-    """Exponential smoothing, its parameters chosen for each series on training windows."""
+    """Exponential smoothing, its constants fitted for each series on training windows."""
     past, right = train
-    best: list[tuple[float, dict[str, float]]] = [(np.inf, {})] * past.shape[2]
-    for level in SMOOTHINGS:
-        for trend in TRENDS:
-            for seasonal in SEASONALS if season > 1 else (0.0,):
-                given = {"level": level, "trend": trend, "seasonal": seasonal}
-                made = exponential_smoothing(past, horizon, season, **given)
-                errors = ((made - right) ** 2).mean(axis=(0, 1))
-                for place, error in enumerate(errors.tolist()):
-                    if error < best[place][0]:
-                        best[place] = (error, given)
-    columns = [
-        exponential_smoothing(history[:, :, place : place + 1], horizon, season, **given)
-        for place, (_, given) in enumerate(best)
-    ]
-    return np.concatenate(columns, axis=2)
+    return exponential_smoothing(history, horizon, season, **fit_smoothing(past, right, season))
 
 
 FORECAST_BASELINES: Mapping[str, Callable[[Any, NDArray[Any], int, int], Floats]] = {
@@ -226,6 +151,7 @@ def forecast_report(
     spreads: NDArray[Any],
     naive_errors: NDArray[Any],
     half_widths: NDArray[Any] | None,
+    times: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Everything there is to say about forecasts.
 
@@ -242,6 +168,7 @@ def forecast_report(
       spreads: Their scale.
       naive_errors: What MASE is measured in, in the series' own units.
       half_widths: Of the 90% intervals, (H, K); None without any.
+      times: The step at which each window begins, ascending; windows of several groups share one.
     Returns:
       ``metrics``, each with its 95% interval by blocks of one horizon; ``series``, errors of each
       by itself; ``steps``, errors by step; ``forecasts``, some of them in full; ``blocks``.
@@ -285,7 +212,10 @@ def forecast_report(
         by_series[0] += np.nansum(square, axis=(0, 1))
         by_series[1] += np.nansum(absolute, axis=(0, 1))
     table_NM = np.concatenate(tables)
-    resampled = block_bootstrap(table_NM, horizon)
+    # A block holds the windows of all groups over one horizon.
+    num_times = num_windows if times is None else len(np.unique(times))
+    block = max(1, round(horizon * num_windows / num_times))
+    resampled = block_bootstrap(table_NM, block)
     means = table_NM.mean(axis=0)
     metrics = {}
     for place, name in enumerate(names):
@@ -300,7 +230,7 @@ def forecast_report(
     return {
         "metrics": metrics,
         "num_windows": num_windows,
-        "blocks": -(-num_windows // horizon),
+        "blocks": -(-num_times // horizon),
         "steps": steps,
         "series": [
             {

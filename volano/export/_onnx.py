@@ -46,7 +46,11 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         writer = GraphWriter()
         outputs = _written(writer, model, inputs, {})
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
-    if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
+    if (
+        model.family == "network"
+        and model.table is None
+        and all(_is_bert(encoder) for encoder in model.encoders)
+    ):
         return _bert_graph(model)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph

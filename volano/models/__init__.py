@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from volano.models._choose import check_encoder, choose_encoder, encoder_identity, fetch_encoder
+from volano.models._context import ForecastContext
 from volano.models._pretrained import Pretrained, locate
 from volano.models._saved import load_model, save_model
 from volano.models._table import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EnsembleModel",
     "FlatModel",
+    "ForecastContext",
     "LinearForecast",
     "LinearModel",
     "Member",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from volano.columns import FittedColumn
 from volano.models._table import is_table, table_features
-from volano.models.encoders._contract import build_encoder, encoder_from_config
+from volano.models.encoders._contract import build_encoder, encoder_from_config, has_encoder
 from volano.models.encoders.table import TableEncoder, table_encoder_from_config
 
 __all__ = ["Network", "NetworkShape", "build_network", "load_weights", "save_weights"]
@@ -68,6 +68,11 @@ class Network(nn.Module):
         self.register_buffer("shift", torch.zeros(num_outputs))
         self.register_buffer("scale", torch.ones(num_outputs))
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the outputs of one row."""
+        return (self.head.out_features,)
+
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Every column's vector, side by side; (B, sum of widths)."""
         parts = [
@@ -119,7 +124,12 @@ def build_network(
       table: Options of the encoder of numbers and names; None goes by the number of rows.
     """
     torch.manual_seed(seed)
-    rich = {name: column for name, column in inputs.items() if not is_table(column)}
+    # A series is a row of numbers too, but in a network it is read along time.
+    rich = {
+        name: column
+        for name, column in inputs.items()
+        if has_encoder(column) or not is_table(column)
+    }
     encoders = [
         build_encoder(column, details[name], root, num_rows) for name, column in rich.items()
     ]

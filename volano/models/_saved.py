@@ -40,6 +40,10 @@ def load_model(folder: Path, inputs: Mapping[str, FittedColumn]) -> Any:
         return EnsembleModel.load(folder, inputs, load_model)
     if family == "flat":
         return FlatModel.load(folder, inputs, load_model)
+    if family == "forecaster":
+        from volano.models.forecasters import Forecaster
+
+        return Forecaster.load(folder)
     if family == LinearForecast.family:
         return LinearForecast.load(folder)
     kinds: dict[str, Any] = {"linear": LinearModel, "trees": TreesModel}

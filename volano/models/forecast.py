@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import EncodedSplit
+from volano.models._context import ForecastContext
 
 __all__ = ["LinearForecast", "stacked_windows"]
 
@@ -29,7 +30,7 @@ def stacked_windows(split: EncodedSplit, columns: Sequence[str], rows: Any) -> F
 
 @dataclass(frozen=True)
 class LinearForecast:
-    """y = m + W (x - m) + s b, with m and s the mean and the deviation of the window x
+    """y = m + W (x - m) + s (b + C z), with m and s the mean and deviation of the window x
 
     The mean is taken off and put back, so that a level which the training rows never had is
     answered as well as theirs: reversible instance normalisation. Of its deviation a linear map
@@ -39,6 +40,8 @@ class LinearForecast:
       columns: The series, in the order of the outputs.
       weights: W, shape (1, W, H) for one map that all series share, or (K, W, H).
       bias: b, shape (1, H) or (K, H).
+      extra: C, shape (1, Z, H) or (K, Z, H); Z is 0 where nothing is known beside the series.
+      context: What z is made of.
 
     References:
       Kim et al., `Reversible Instance Normalization
@@ -50,6 +53,8 @@ class LinearForecast:
     columns: tuple[str, ...]
     weights: Floats
     bias: Floats
+    extra: Floats
+    context: ForecastContext
 
     def outputs(self, split: EncodedSplit) -> Floats:
         """Shape (N, H, K), float32."""
@@ -61,23 +66,26 @@ class LinearForecast:
             centred = x_NKW - mean
             spread = np.sqrt((centred**2).mean(axis=2, keepdims=True))
             y_NKH = np.matmul(centred[:, :, None], self.weights[None])[:, :, 0]
-            found[part] = (y_NKH + mean + spread * self.bias).transpose(0, 2, 1)
+            known_KNH = np.matmul(self.context.array(split, part), self.extra)
+            shift = self.bias + known_KNH.transpose(1, 0, 2)
+            found[part] = (y_NKH + mean + spread * shift).transpose(0, 2, 1)
         return found
 
     def num_weights(self) -> int:
         """Numbers that were fitted."""
-        return self.weights.size + self.bias.size
+        return self.weights.size + self.bias.size + self.extra.size
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors."""
         from safetensors.numpy import save_file
 
-        tensors = {"weights": self.weights, "bias": self.bias}
+        tensors = {"weights": self.weights, "bias": self.bias, "extra": self.extra}
         save_file(
             {name: np.ascontiguousarray(value) for name, value in tensors.items()},
             folder / "forecast.safetensors",
         )
-        text = json.dumps({"columns": list(self.columns)}, ensure_ascii=False)
+        state = {"columns": list(self.columns), "context": self.context.as_dict()}
+        text = json.dumps(state, ensure_ascii=False)
         (folder / "forecast.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -88,4 +96,6 @@ class LinearForecast:
         del features
         tensors = load_file(folder / "forecast.safetensors")
         state = json.loads((folder / "forecast.json").read_text(encoding="utf-8"))
-        return cls(tuple(state["columns"]), tensors["weights"], tensors["bias"])
+        context = ForecastContext.from_dict(state["context"])
+        columns = tuple(state["columns"])
+        return cls(columns, tensors["weights"], tensors["bias"], tensors["extra"], context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,8 +83,8 @@ def compete(
     wide = any(map(is_sparse, job.prepared.inputs.values()))
     flat = flatten(job) if job.task in TASKS and tabular and not wide else None
     if flat is None:
-        for name in names:
-            others.train(name)
+        for place, name in enumerate(names):
+            others.train(name, len(names) - place)
         if trials:
             job.say("    no model here has settings to search: `search` tries none")
         return others.finished()
@@ -272,22 +271,31 @@ class _Others:
     def __init__(self, job: Job, contest: Contest, names: Sequence[str]) -> None:
         self._job, self._contest, self._names = job, contest, names
 
-    def train(self, name: str) -> None:
-        """Fit a model with the rows as they are."""
+    def train(self, name: str, num_left: int = 1) -> None:
+        """Fit a model with the rows as they are, and its share of the time for `num_left` of them.
+
+        Forecasts alone keep to it: they come to an end with what they have.
+        """
         scratch: Path = self._job.scratch / name
         scratch.mkdir(parents=True, exist_ok=True)
         job = replace(self._job, scratch=scratch)
         refusal = learner(name).suits(job)
-        started = time.perf_counter()
+        started = job.clock()
+        if job.task == "forecasting" and job.deadline < math.inf:
+            left = job.deadline - started
+            job = replace(job, deadline=started + left / num_left)
+            if left <= 0 and self._contest.fits:
+                refusal = refusal or "no time was left for it"
         if refusal is None:
             try:
                 fit = learner(name).fit(job)
             except VolanoError as error:
                 refusal = str(error)
+        seconds = job.clock() - started
         if refusal is not None:
-            self.refuse(name, refusal, time.perf_counter() - started)
+            self.refuse(name, refusal, seconds)
         else:
-            self.take(name, fit, time.perf_counter() - started)
+            self.take(name, fit, seconds)
 
     def refuse(self, name: str, refusal: str, seconds: float) -> None:
         if len(self._names) == 1:

@@ -188,9 +188,15 @@ class TableLearner(Learner, Protocol):
 
 _KINDS = {
     "boosted": "volano.training.boosted:BoostedLearner",
+    "dlinear": "volano.training.forecaster:DLinearLearner",
     "forest": "volano.training.forest:ForestLearner",
+    "gru": "volano.training.forecaster:GruLearner",
     "linear": "volano.training.linear:LinearLearner",
+    "lstm": "volano.training.forecaster:LstmLearner",
     "network": "volano.training.network:NetworkLearner",
+    "patchtst": "volano.training.forecaster:PatchLearner",
+    "rnn": "volano.training.forecaster:RnnLearner",
+    "tcn": "volano.training.forecaster:TcnLearner",
 }
 
 
@@ -217,7 +223,7 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
       long: Whether the spec gives a budget or asks for a search.
     """
     if task_for_target(prepared.target.kind).kind == "forecasting":
-        return ("linear",)
+        return ("linear", "dlinear", "gru", "tcn", "patchtst") if long else ("linear",)
     rich = [column for column in prepared.inputs.values() if not is_table(column)]
     tabular = [column for column in prepared.inputs.values() if is_table(column)]
     if rich and all(map(is_sparse, rich)):
@@ -225,8 +231,9 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
         return ("linear",)
     if not tabular:
         return ("network",)
-    if rich:
-        # Numbers beside a text or a picture: trees may know all that is to be known.
+    if rich or any(column.kind == "series" for column in tabular):
+        # Numbers beside a text or a picture: trees may know all that is to be known. Along time a
+        # network sees what a table of numbers does not show.
         return ("linear", "boosted", "network")
     if long:
         return ("linear", "forest", "boosted", "network")

@@ -80,7 +80,7 @@ class _Feed:
         self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
         self._hidden: dict[str, Tensor] = {}
         self.num_rows = split.num_rows
-        self.targets = aim.targets(np.asarray(split.target)) if aim else torch.zeros(0)
+        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
         self.widths = _widths(network, split)
 
     def start_above(
@@ -172,10 +172,10 @@ def fit(
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
-    use_cores(None if network.columns else 1)
+    use_cores(_cores(network))
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
+    aim = objective(task)(train.target, network.output_shape[-1], plan)
     aim.prepare(network)
     train_feed = _Feed(inputs, train, vocabularies, network, aim)
     validation_feed = _Feed(inputs, validation, vocabularies, network, aim)
@@ -219,6 +219,12 @@ def _release(norm: _BatchNorm) -> None:
         norm.num_batches_tracked.zero_()
 
 
+def _cores(network: Network) -> int | None:
+    """One for a network whose products are small; None for all there are."""
+    small = all(getattr(encoder, "small", False) for encoder in network.encoders)
+    return 1 if getattr(network, "small", small) else None
+
+
 def _observe(network: Network, feed: _Feed) -> None:
     """Show rows at even distances to encoders that want to see some before they learn."""
     rows = np.unique(np.linspace(0, feed.num_rows - 1, OBSERVED_ROWS).astype(np.int64))
@@ -232,6 +238,8 @@ def _dtype(network: Network, plan: TrainPlan, saved: Mapping[str, Any]) -> torch
     """The number format; a resumed run keeps its own, whatever a new measurement would say."""
     if any(isinstance(module, _BatchNorm) for module in network.modules()):
         return torch.float32  # the means that norms gather need more digits than bf16 has
+    if any(getattr(encoder, "small", False) for encoder in network.encoders):
+        return torch.float32  # converting costs more than shorter numbers save
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
     if precision is None:
         return fast_dtype()
@@ -360,10 +368,11 @@ class _Run:
             if self._late() and self._best is not None:
                 break  # half an epoch more, at a rate that has not fallen, is seldom better
             self._end_epoch(epoch, step, losses)
-            if self._late():
-                break
             losses = []
             self._save(step, losses)
+            if self._late():
+                self._say("    time is over: stopping")
+                break
         self._report("training", num_steps, num_steps)
         self.result.num_steps = step
         self.result.rows_per_s = rows_done / max(1e-9, time.perf_counter() - started)
@@ -529,7 +538,7 @@ class _Run:
 
 def _outputs(network: Network, feed: _Feed) -> Tensor:
     network.eval()
-    found = torch.zeros((feed.num_rows, network.head.out_features))
+    found = torch.zeros((feed.num_rows, *network.output_shape))
     with torch.no_grad():
         for rows in feed.batches():
             found[rows] = network(feed.batch(rows)).float()
@@ -540,5 +549,5 @@ def network_logits(
     network: Network, inputs: Mapping[str, FittedColumn], split: EncodedSplit
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
-    use_cores(None if network.columns else 1)
+    use_cores(_cores(network))
     return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())

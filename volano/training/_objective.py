@@ -11,24 +11,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from volano.columns import Windows
 from volano.models import Network
 from volano.training._plan import TrainPlan
 
-__all__ = ["Objective", "objective"]
+__all__ = ["Objective", "WindowTargets", "objective"]
+
+Values = NDArray[Any] | Windows
 
 
 class Objective(Protocol):
     """A task's loss. One whose head can start from a logistic regression is a `HeadAim` too."""
 
-    def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None: ...
+    def __init__(self, targets: Values, num_outputs: int, plan: TrainPlan) -> None: ...
 
     def prepare(self, network: Network) -> None:
         """Set what of the network follows from the targets alone."""
 
-    def targets(self, values: NDArray[Any]) -> Tensor:
-        """Encoded targets as the loss takes them."""
+    def targets(self, values: Values) -> Any:
+        """Encoded targets as the loss takes them: a tensor, or what gives one by rows."""
 
-    def known(self, targets: Tensor) -> Tensor:
+    def known(self, targets: Any) -> Tensor:
         """Which of them can be learned and scored; bool, (B,)."""
 
     def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ class ClassificationObjective:
 
     quality: ClassVar[str] = "accuracy"
 
-    def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None:
+    def __init__(self, targets: Values, num_outputs: int, plan: TrainPlan) -> None:
         self.class_weights: Tensor | None = None
         self._smoothing = plan.label_smoothing
         if plan.balanced:
@@ -56,7 +59,7 @@ class ClassificationObjective:
     def prepare(self, network: Network) -> None:
         del network
 
-    def targets(self, values: NDArray[Any]) -> Tensor:
+    def targets(self, values: Values) -> Tensor:
         return torch.from_numpy(np.asarray(values).astype(np.int64))
 
     def known(self, targets: Tensor) -> Tensor:
@@ -146,7 +149,7 @@ class MultilabelObjective:
 class RegressionObjective:
     """Squared error at mean 0 and deviation 1."""
 
-    def __init__(self, targets: NDArray[Any], num_outputs: int, plan: TrainPlan) -> None:
+    def __init__(self, targets: Values, num_outputs: int, plan: TrainPlan) -> None:
         del num_outputs, plan
         values = np.asarray(targets, np.float64)
         self._mean, self._spread = float(values.mean()), float(values.std()) or 1.0
@@ -155,7 +158,7 @@ class RegressionObjective:
         network.shift.fill_(self._mean)  # type: ignore[operator]
         network.scale.fill_(self._spread)  # type: ignore[operator]
 
-    def targets(self, values: NDArray[Any]) -> Tensor:
+    def targets(self, values: Values) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.float64).astype(np.float32))
 
     def known(self, targets: Tensor) -> Tensor:
@@ -173,8 +176,55 @@ class RegressionObjective:
         return (-loss, 0.0), loss, {"validation_loss": loss, "validation_rmse": rmse}
 
 
+class WindowTargets:
+    """Steps to come of windows, made as they are asked for: all at once they would not fit."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        places = rows.numpy() if isinstance(rows, Tensor) else rows
+        return torch.from_numpy(np.asarray(self._values[places], np.float32))
+
+
+class ForecastingObjective:
+    """Squared error over all steps and series that were measured, on the fitted scale."""
+
+    head_start: ClassVar[bool] = False
+
+    def __init__(self, targets: Values, num_outputs: int, plan: TrainPlan) -> None:
+        del targets, num_outputs, plan
+
+    def prepare(self, network: Network) -> None:
+        del network
+
+    def targets(self, values: Values) -> WindowTargets:
+        return WindowTargets(values)
+
+    def known(self, targets: WindowTargets) -> Tensor:
+        # Windows of which too little was measured were left out when they were made.
+        return torch.ones(len(targets), dtype=torch.bool)
+
+    def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
+        del network
+        missing = torch.isnan(targets)
+        error = torch.where(missing, torch.zeros_like(outputs), outputs - targets)
+        return error.square().sum() / (~missing).sum().clamp(min=1)
+
+    def score(
+        self, outputs: Tensor, targets: Tensor
+    ) -> tuple[tuple[float, float], float, dict[str, float]]:
+        # Windows count the same, as they do where models are chosen.
+        loss = float((outputs - targets).square().flatten(1).nanmean(1).double().mean())
+        return (-loss, 0.0), loss, {"validation_loss": loss}
+
+
 _KINDS: Mapping[str, type[Objective]] = {
     "classification": ClassificationObjective,
+    "forecasting": ForecastingObjective,
     "multilabel": MultilabelObjective,
     "regression": RegressionObjective,
 }

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from volano.columns import EncodedSplit
 from volano.columns.series import FittedSeries
-from volano.models import LinearForecast, stacked_windows
+from volano.models import ForecastContext, LinearForecast, stacked_windows
 from volano.training._learner import Fit, Job
 
 __all__ = ["Products", "fit_linear_forecast", "window_products"]
 
-# Legend: N windows, K series, D = W + 1 steps looked back at and the bias, H steps to come.
+# Legend: N windows, K series, D = W + 1 + Z steps looked back at, the bias, and what else is known,
+# H steps to come.
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the mean diagonal of the Gram matrix."""
@@ -57,18 +58,22 @@ class Products:
 
 
 def window_products(
-    split: EncodedSplit, columns: tuple[str, ...], powers: tuple[int, ...] = POWERS
+    split: EncodedSplit,
+    columns: tuple[str, ...],
+    powers: tuple[int, ...] = POWERS,
+    context: ForecastContext | None = None,
 ) -> dict[int, Products]:
     """Products of the normalised windows of a split, for each power of their deviation.
 
-        x = [(w - m) / s, 1],   y = (f - m) / s,   weight s^power
+        x = [(w - m) / s, 1, z],   y = (f - m) / s,   weight s^power
 
-    with w the window, m and s its mean and deviation, f what came. Windows of which something
-    that came is unknown are left out.
+    with w the window, m and s its mean and deviation, f what came, z what is known beside.
+    Windows of which something that came is unknown are left out.
     """
     num_series = len(columns)
     assert split.num_rows
     width = stacked_windows(split, columns, slice(0, 1)).shape[2] + 1
+    width += context.size if context else 0
     horizon = split.target[:1].shape[1]
     gram = {power: np.zeros((num_series, width, width)) for power in powers}
     cross = {power: np.zeros((num_series, width, horizon)) for power in powers}
@@ -78,6 +83,7 @@ def window_products(
         part = slice(start, start + CHUNK_WINDOWS)
         windows = stacked_windows(split, columns, part).astype(np.float64)
         came = np.asarray(split.target[part], np.float64)
+        beside = context.array(split, part) if context else np.zeros((len(came), 0), np.float32)
         for place in range(num_series):
             known = ~np.isnan(came[:, :, place]).any(axis=1)
             w, y = windows[known, place], came[known, :, place]
@@ -86,7 +92,8 @@ def window_products(
             # A window that never changes has no shape to learn from.
             moving = spread[:, 0] > 1e-6
             w, y, mean, spread = w[moving], y[moving], mean[moving], spread[moving]
-            x = np.concatenate([(w - mean) / spread, np.ones_like(mean)], axis=1)
+            z = beside[known][moving]
+            x = np.concatenate([(w - mean) / spread, np.ones_like(mean), z], axis=1)
             y = (y - mean) / spread
             count[place] += len(x)
             for power in powers:
@@ -115,38 +122,54 @@ def ridge_maps(gram_DD: Floats, cross_DH: Floats, penalties: tuple[float, ...]) 
     return [vectors_DD @ (rotated / (values_D + a * scale)[:, None]) for a in penalties]
 
 
+def _maps(found: Products) -> dict[str, list[Floats]]:
+    """One map for all series, and of several series one for each; for every penalty."""
+    shared = ridge_maps(found.gram.mean(axis=0), found.cross.mean(axis=0), PENALTIES)
+    maps = {"shared": [weights[None] for weights in shared]}
+    if len(found.gram) > 1:
+        own = [
+            ridge_maps(gram, cross, PENALTIES)
+            for gram, cross in zip(found.gram, found.cross, strict=True)
+        ]
+        maps["own"] = [np.stack(weights) for weights in zip(*own, strict=True)]
+    return maps
+
+
 def fit_linear_forecast(job: Job) -> Fit:
     """One map that all series share, and one for each: validation windows choose."""
     target = job.prepared.target
     assert isinstance(target, FittedSeries)
     train, validation = job.prepared.split("train"), job.prepared.split("validation")
     columns = target.columns
-    products = window_products(train, columns)
+    context = ForecastContext.of(job.prepared.inputs, target)
+    products = window_products(train, columns, context=context)
     job.step("linear forecast", 1, 3)
-    judged = window_products(validation, columns, (2,))[2] if validation.num_rows else None
+    judged = window_products(validation, columns, (2,), context)[2] if validation.num_rows else None
     job.step("linear forecast", 2, 3)
     best: tuple[float, Floats, dict[str, object]] | None = None
     tried = []
-    for power, found in products.items():
-        shared = ridge_maps(found.gram.mean(axis=0), found.cross.mean(axis=0), PENALTIES)
-        maps = {"shared": [weights[None] for weights in shared]}
-        if len(columns) > 1:
-            own = [
-                ridge_maps(gram, cross, PENALTIES)
-                for gram, cross in zip(found.gram, found.cross, strict=True)
-            ]
-            maps["own"] = [np.stack(weights) for weights in zip(*own, strict=True)]
-        for kind, several in maps.items():
-            for penalty, weights in zip(PENALTIES, several, strict=True):
-                everywhere = np.broadcast_to(weights, (len(columns), *weights.shape[1:]))
-                loss = judged.loss(everywhere) if judged else penalty
-                facts: dict[str, object] = {"map": kind, "power": power, "penalty": penalty}
-                tried.append({**facts, "validation_loss": loss})
-                if best is None or loss < best[0]:
-                    best = (loss, weights, facts)
+    plain = target.window + 1
+    # With what is known beside the series, and without: it may say nothing, and only add noise.
+    for size in dict.fromkeys((plain, plain + context.size)):
+        for power, whole in products.items():
+            found = Products(whole.gram[:, :size, :size], whole.cross[:, :size], whole.square)
+            for kind, several in _maps(found).items():
+                for penalty, weights in zip(PENALTIES, several, strict=True):
+                    full = np.zeros((len(weights), plain + context.size, weights.shape[2]))
+                    full[:, :size] = weights
+                    everywhere = np.broadcast_to(full, (len(columns), *full.shape[1:]))
+                    loss = judged.loss(everywhere) if judged else penalty
+                    facts: dict[str, object] = {"map": kind, "power": power, "penalty": penalty}
+                    if context.size:
+                        facts["beside"] = size > plain
+                    tried.append({**facts, "validation_loss": loss})
+                    if best is None or loss < best[0]:
+                        best = (loss, full, facts)
     assert best is not None
     chosen: NDArray[np.float32] = best[1].astype(np.float32)
-    model = LinearForecast(columns, chosen[:, :-1], chosen[:, -1])
+    model = LinearForecast(
+        columns, chosen[:, : plain - 1], chosen[:, plain - 1], chosen[:, plain:], context
+    )
     job.step("linear forecast", 3, 3)
     outputs = model.outputs(validation)
     return Fit(model, outputs, {**best[2], "penalties": tried})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from volano.columns import MediaKind, column_kind, facts_of, media_kind
 from volano.data import OrderedTable, Snapshot
 from volano.spec import Spec
+from volano.wheel._series_checked import series_checked
 
 __all__ = ["columns_checked", "target_checked", "warnings_of"]
 
@@ -30,8 +31,7 @@ def target_checked(spec: Spec, snapshot: Snapshot, rows: NDArray[np.int64]) -> d
         return found
     if getattr(kind, "in_order", False):
         order = OrderedTable.of(spec.kinds, spec.target_name, spec.target_column.options)
-        line = order.line(snapshot, rows[rows < snapshot.num_source_rows])
-        return found | {"steps": len(line), "step": str(line.step), "mended": line.counts}
+        return found | series_checked(spec, order, snapshot, rows)
     values = snapshot.column(snapshot.target, _some(rows))
     column = kind.fit(spec.target_name, values, spec.target_column.options, "target")
     numbers = np.asarray(column.targets(values), np.float64)  # type: ignore[attr-defined]

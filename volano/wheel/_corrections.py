@@ -145,7 +145,8 @@ def import_feedback(
       new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
       DataError: There is no column with values (DATA-530), or neither ids nor inputs (531).
-      WheelError: `new_class` for a target that is not a name (WHEEL-043).
+      WheelError: `new_class` for a target that is not a name (WHEEL-043); the target is a series,
+        which learns from the table itself (044).
     """
     several = getattr(column_kind(kind), "canonical", None)
     if new_class and several is None and not column_kind(kind).names:
@@ -154,6 +155,15 @@ def import_feedback(
             f"--new-class is given, and the target {target!r} is a {kind}: it has no classes",
             expected=f"corrections whose values are each a {kind}",
             fix="leave --new-class out",
+        )
+    if getattr(column_kind(kind), "in_order", False):
+        raise WheelError(
+            44,
+            f"the target {target!r} is a series, and a table of answers has many rows for each "
+            "forecast",
+            where=files[0].name if files else "",
+            expected="what came to be in the wheel's own table: the next turn learns from it there",
+            fix=f"append the rows, with {target} as it came, to the data of volano.yaml",
         )
     read = None if several else _reader(target, kind)
     columns = sample(files, 1).columns

@@ -7,9 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volano.columns.datetime import parse_moment
-from volano.columns.series import FittedSeries
-from volano.data import Row, SourceFile, Step, Timeline, read_rows, sample, time_line
+from volano.columns.series import FittedSeries, carry_on
+from volano.data import (
+    GroupLine,
+    Row,
+    SourceFile,
+    Step,
+    Timeline,
+    flags,
+    moment_text,
+    panel_of,
+    read_rows,
+    sample,
+)
 from volano.errors import DataError, nearest
 from volano.runtime import Model, Prediction
 from volano.wheel._answers import AnswerSummary, open_output, row_writer
@@ -34,12 +47,13 @@ def answer_end(
       predict: Answers rows.
       step: Told how far the work is.
     Raises:
-      DataError: A column is missing (DATA-520), or no row can be used (DATA-060).
+      DataError: A column is missing (DATA-520); no row can be used (DATA-060); what must be known
+        ahead is not in the table (066).
     """
     target = model.target
     assert isinstance(target, FittedSeries)
     columns = list(sample(files, 1).columns)
-    wanted = [*([target.date] if target.date else []), *model.inputs]
+    wanted = list(dict.fromkeys([*([target.date] if target.date else []), *model.inputs]))
     for name in wanted:
         if name not in columns:
             raise DataError(
@@ -59,43 +73,116 @@ def answer_end(
         for name, values in kept.items():
             values.append(row.values.get(name))
     step("predicting", 1, 2)
-    dates = kept.pop(target.date) if target.date else None
-    line = time_line(kept, dates, step=Step.parse(target.step), where=files[0].name)
-    filled = line.filled(len(line))
-    request = {
-        name: filled[-target.window :, place].tolist() for place, name in enumerate(model.inputs)
+    series = {n: c for n, c in model.inputs.items() if isinstance(c, FittedSeries)}
+    table: dict[str, Sequence[Any]] = {
+        name: flags(kept[name]) if column.ahead else kept[name] for name, column in series.items()
     }
-    [answer] = predict([request])
-    parts = {"predicted": answer.value, "low": answer.low, "high": answer.high}
-    parts = {name: found for name, found in parts.items() if found is not None}
+    dates = kept[target.date] if target.date else None
+    panel = panel_of(
+        table,
+        dates,
+        kept[target.group] if target.group else None,
+        step=Step.parse(target.step),
+        where=files[0].name,
+    )
+    ends = [_end(group, series, target, files[0].name) for group in panel.groups]
+    requests = [
+        _request(group, end, model, target, kept, dates)
+        for group, end in zip(panel.groups, ends, strict=True)
+    ]
+    answers = predict(requests)
+    has_ends = any(answer.low is not None for answer in answers)
+    names = ["predicted", *(["low", "high"] if has_ends else [])]
     first = target.date or "step"
-    added = [f"{name}_{part}" for name in target.columns for part in parts]
+    added = [f"{name}_{part}" for name in target.columns for part in names]
+    grouped = [target.group] if target.group else []
     with open_output(output) as stream:
-        write = row_writer(stream, output, [first, *added, "prediction_id"])
-        for place in range(target.horizon):
-            steps: dict[str, Any] = {
-                f"{name}_{part}": found[name][place]
-                for name in target.columns
-                for part, found in parts.items()
-            }
-            moment = _moment(line, len(line) + place, dates) if dates else place + 1
-            write({first: moment, **steps, "prediction_id": answer.id})
+        write = row_writer(stream, output, [*grouped, first, *added, "prediction_id"])
+        for group, end, answer in zip(panel.groups, ends, answers, strict=True):
+            parts = {"predicted": answer.value, "low": answer.low, "high": answer.high}
+            for place in range(target.horizon):
+                steps: dict[str, Any] = {
+                    f"{name}_{part}": parts[part][name][place]
+                    for name in target.columns
+                    for part in names
+                }
+                moment = _moment(group.line, end + place, dates) if dates else place + 1
+                own = {target.group: group.name} if grouped else {}
+                write({**own, first: moment, **steps, "prediction_id": answer.id})
     step("predicting", 2, 2)
-    summary.rows = summary.answered = target.horizon
+    summary.rows = summary.answered = target.horizon * len(answers)
+    longest, end = max(zip(panel.groups, ends, strict=True), key=lambda pair: pair[1])
     summary.notes = [
-        f"the {target.horizon} steps that follow {len(line)} of "
+        f"the {target.horizon} steps that follow {end} of "
         + (
-            f"{files[0].name}, the last at {_moment(line, len(line) - 1, dates)}"
+            f"{files[0].name}, the last at {_moment(longest.line, end - 1, dates)}"
             if dates
             else files[0].name
         )
+        + (f", for each of {len(answers)} groups" if grouped else "")
     ]
-    mended = {name: count for name, count in line.counts.items() if count}
+    mended = {name: count for name, count in panel.counts.items() if count}
     if mended:
         said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in mended.items())
         summary.notes.append(f"mended: {said}")
-    summary.notes += answer.notes
+    summary.notes += list(dict.fromkeys(note for answer in answers for note in answer.notes))
     return summary
+
+
+def _end(
+    group: GroupLine, series: Mapping[str, FittedSeries], target: FittedSeries, where: str
+) -> int:
+    """How many steps of a group lie in the past: the rows after them say what is known ahead."""
+    line, names = group.line, list(series)
+    ahead = [name for name, column in series.items() if column.ahead]
+    if not ahead:
+        return len(line)
+    wanted = [names.index(name) for name in target.columns]
+    measured = np.flatnonzero((~np.isnan(line.values[:, wanted])).any(axis=1))
+    end = int(measured[-1]) + 1 if len(measured) else 0
+    if not end or len(line) - end < target.horizon:
+        of = f" of {group.name}" if group.name else ""
+        raise DataError(
+            66,
+            f"{len(line) - end} of the {target.horizon} steps to come{of} are in the table, and "
+            f"{', '.join(ahead)} must be known ahead",
+            where=where,
+            expected=f"{target.horizon} rows after the last one that has {target.columns[0]}, with "
+            + ", ".join(ahead),
+            fix=f"add those rows, with nothing for {target.columns[0]}",
+        )
+    return end
+
+
+def _request(
+    group: GroupLine,
+    end: int,
+    model: Model,
+    target: FittedSeries,
+    kept: Mapping[str, Sequence[str | None]],
+    dates: Sequence[str | None] | None,
+) -> dict[str, Any]:
+    """What a client would send of a group."""
+    filled = group.line.filled(end)
+    found: dict[str, Any] = {}
+    place = 0
+    for name, column in model.inputs.items():
+        if isinstance(column, FittedSeries):
+            if column.ahead:
+                whole = carry_on(group.line.values[: end + column.ahead, place])
+                found[name] = np.nan_to_num(whole)[-column.window :].tolist()
+            else:
+                found[name] = filled[-target.window :, place].tolist()
+            place += 1
+        elif name == target.group:
+            found[name] = group.name
+        elif name == target.date and dates is not None:
+            found[name] = moment_text(group.line.step.moment(group.line.first, end - 1))
+        else:
+            dated = np.flatnonzero(group.line.place >= 0)
+            earliest = group.rows[dated[group.line.place[dated].argmin()]]
+            found[name] = model.inputs[name].check(kept[name][int(earliest)])
+    return found
 
 
 def _moment(line: Timeline, place: int, dates: Sequence[str | None]) -> str:

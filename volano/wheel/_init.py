@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from volano.columns import Inference, column_kind, column_uses
-from volano.data import check_labels, is_missing, regular_dates, resolve, sample
+from volano.data import check_labels, is_missing, resolve, sample
 from volano.errors import DataError, WheelError, nearest, shorten
 from volano.spec import is_reserved
-from volano.wheel._new_spec import quoted, spec_text
+from volano.wheel._init_order import log_of
+from volano.wheel._new_spec import spec_text
 from volano.wheel._wheel import SPEC_FILE
 
 __all__ = ["InitResult", "init_wheel"]
@@ -39,9 +40,6 @@ TARGET_NAMES = frozenset(
 """What people call the column to predict."""
 
 LEAST_TARGET_SCORE = 0.5
-
-FORECAST_STEPS = 24
-"""Rows to forecast, unless the spec is changed."""
 
 MOST_CANDIDATES = 10
 """Columns that are listed when none looks like the target."""
@@ -111,10 +109,12 @@ def init_wheel(
         resolve(test, root=here, fix=FIX)
     found = sample(files, SAMPLE_ROWS)
     values = {name: [row.get(name) for row in found.rows] for name in found.columns}
-    ordered = _in_time_order(values, target)
-    if ordered:
-        target, target_kind, target_reason, inputs, reasons = ordered
-        options: dict[str, Mapping[str, Any]] = {}
+    log, note = log_of(values, target, TARGET_NAMES)
+    reasons: Sequence[str]
+    options: dict[str, Mapping[str, Any]] = {}
+    if log:
+        target, target_kind, target_reason = log.target, log.kind, log.reason
+        inputs, reasons = log.inputs, log.reasons
     else:
         target, target_kind, target_reason = _target(values, target)
         inputs, reasons, options = _inputs(values, target)
@@ -133,49 +133,15 @@ def init_wheel(
     return InitResult(
         path,
         (
-            f"{_short(target)}: {target_kind if not ordered else 'series'} (target): "
-            f"{target_reason}",
+            f"{_short(target)}: {'series' if log else target_kind} (target): {target_reason}",
             *reasons,
         ),
-        (*found.notes, *(() if ordered else _unlearnable(values[target], target, target_kind))),
-    )
-
-
-def _in_time_order(
-    values: dict[str, list[str | None]], target: str | None
-) -> tuple[str, str, str, dict[str, str], tuple[str, ...]] | None:
-    """Target, its type and reason, inputs and reasons of a log: moments at even steps, numbers.
-
-    Without a target the last column of numbers is it; all others are forecast with it.
-    """
-    date, step = next(
         (
-            (name, step)
-            for name, column in values.items()
-            if (step := regular_dates(column)) is not None
+            *found.notes,
+            *([note] if note else []),
+            *(() if log else _unlearnable(values[target], target, target_kind)),
         ),
-        ("", None),
     )
-    numbers = [name for name in values if name != date and not is_reserved(name)]
-    if step is None or not numbers or (target is not None and target not in numbers):
-        return None
-    kind = column_kind("number")
-    if any(kind.infer(values[name]).score < LEAST_TARGET_SCORE for name in numbers):
-        return None
-    target = target or numbers[-1]
-    also = [name for name in numbers if name != target]
-    written = f"{{type: series, horizon: {FORECAST_STEPS}, window: auto"
-    written += ", also: [" + ", ".join(map(quoted, also)) + "]}" if also else "}"
-    reason = (
-        f"rows in time order, one each {step}: a forecast of the next {FORECAST_STEPS} rows; "
-        "'number' instead predicts it from the others in the same row"
-    )
-    inputs = {date: "datetime", **dict.fromkeys(also, "number")}
-    reasons = (
-        f"{_short(date)}: datetime: even steps of {step}",
-        *(f"{_short(name)}: number: looked back at, and forecast as well" for name in also),
-    )
-    return target, written, reason, inputs, reasons
 
 
 def _short(name: str) -> str:

@@ -54,6 +54,7 @@ def turn_record(
             "alpha": spec.gate.alpha,
             "champion_turn": champion_turn,
             "golden_rows": deploy["golden_rows"],
+            "independent_rows": deploy.get("independent_rows"),
         },
         "champions": [_champion(item) for item in reversed(champions)],
         "candidates": runs["compress"].summary["candidates"],

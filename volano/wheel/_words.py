@@ -62,7 +62,9 @@ def check_lines(found: Mapping[str, Any]) -> list[str]:
         )
         each = f" of {target['step']}" if target["step"] else ""
         said = f" (mended: {mended})" if mended else ""
-        lines.append(f"  {'target':<16} {target['steps']:>9,} steps{each}{said}")
+        groups = f" in {target['groups']:,} groups" if "groups" in target else ""
+        lines.append(f"  {'target':<16} {target['steps']:>9,} steps{each}{groups}{said}")
+        lines += [f"  warning: {warning}" for warning in target.get("warnings", ())]
     lines += [f"  warning: {warning}" for warning in found["warnings"]]
     for name, counts in found["columns"].items():
         lost = ", ".join(f"{rows:,} {kind}" for kind, rows in counts.items() if rows)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from volano.columns import FittedColumn
 
-__all__ = ["Encoder", "build_encoder", "encoder_from_config"]
+__all__ = ["Encoder", "build_encoder", "encoder_from_config", "has_encoder"]
 
 _KINDS = {
     "audio": "volano.models.encoders.audio",
     "image": "volano.models.encoders.image",
+    "series": "volano.models.encoders.series",
     "sparse": "volano.models.encoders.sparse",
     "text": "volano.models.encoders.text",
 }
@@ -42,6 +43,11 @@ class Encoder(Protocol):
 
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs, JSON-able."""
+
+
+def has_encoder(column: FittedColumn) -> bool:
+    """Whether a column has an encoder of its own, and no part in that of the table."""
+    return column.kind in _KINDS
 
 
 def _module(kind: str) -> ModuleType:

@@ -439,6 +439,39 @@ JUDGED: Mapping[str, Judged] = {
 """The gate's metric -> how a comparison by it is told."""
 
 
+def _forecast_error(name: str) -> Callable[[str, str, str, int, int, int], str]:
+    def sentence(ours: str, theirs: str, other: str, rows: int, better: int, worse: int) -> str:
+        return (
+            f"On {plural(rows, 'golden forecast')} of which no two share a step, and which no turn "
+            f"ever trained on, its {name} is {ours} (lower is better); that of {other} is "
+            f"{theirs}. It is nearer to what came on {count(better)}, and farther on "
+            f"{count(worse)}."
+        )
+
+    return sentence
+
+
+_FORECASTS: Mapping[str, Judged] = {
+    name: Judged(
+        metric,
+        words,
+        f"How much smaller this turn's mean {words} over golden forecasts is, in per cent of the "
+        "other's",
+        lambda score: -score,
+        _of_error,
+        _less,
+        _less,
+        lambda value: percent(value, 2),
+        _forecast_error(f"mean {words}"),
+    )
+    for name, metric, words in (
+        ("squared_error", "mse", "squared error"),
+        ("absolute_error", "mae", "absolute error"),
+    )
+}
+"""The same of forecasts, whose errors are on the fitted scale."""
+
+
 def judged(evidence: Evidence, metric: str | None = None) -> Judged:
     """How the gate's comparison is told; of one that is not known, as plain numbers.
 
@@ -447,6 +480,8 @@ def judged(evidence: Evidence, metric: str | None = None) -> Judged:
       metric: Another of the gate's metrics; None for the one of this turn.
     """
     name = metric or evidence.judged_by
+    if evidence.task == "forecasting" and name in _FORECASTS:
+        return _FORECASTS[name]
     return JUDGED.get(name) or Judged(
         name,
         name.replace("_", " "),

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from volano.data import places_by_file
+from volano.evaluation import evaluator
 from volano.wheel.report._axes import range_bar
 from volano.wheel.report._changes import changes
 from volano.wheel.report._charts import Bin, agreement, reliability
 from volano.wheel.report._evidence import Evidence, Interval, interval, mapping, number, rows
 from volano.wheel.report._format import count, figures, percent, plural, points
-from volano.wheel.report._markup import Child, Markup, data_text, el
+from volano.wheel.report._markup import Child, Markup, data_text, el, raw
 from volano.wheel.report._matrix import Confusion, heat_map
 from volano.wheel.report._measures import ABOUT, Measure, judged, measure, measures_of
 from volano.wheel.report._tables import Cell, Column, Section, figure, folded, share_bar, table
@@ -71,8 +72,9 @@ def metrics(evidence: Evidence) -> Section:
         heads.append(Column(f"champion, turn {evidence.champion.get('turn')}", "n"))
     heads.append(Column("validation", "n"))
     golden = int(number(evidence.gate.get("golden_rows")) or 0)
+    what = "golden forecast" if evidence.task == "forecasting" else "golden row"
     lead = (
-        f"On {plural(golden, 'golden row')}. The interval is where the truth lies 95 times of 100; "
+        f"On {plural(golden, what)}. The interval is where the truth lies 95 times of 100; "
         "fewer rows make it wider. Validation rows steered the training, which makes their "
         "numbers kinder; golden rows that Volano chose itself leave out rows whose labels "
         "conflict, which does the same to theirs."
@@ -94,18 +96,36 @@ def metrics(evidence: Evidence) -> Section:
 def _baselines(evidence: Evidence) -> Markup | None:
     parts: list[str] = []
     metric = ""
+    best: tuple[float, str, float] | None = None
     for name, entry in mapping(evidence.record.get("baselines")).items():
         for score_of, score in mapping(entry).items():
             told = judged(evidence, str(score_of))
             value = number(score)
             if value is not None:
+                ours = evidence.metric(told.metric)
+                if ours and (best is None or value > best[0]):
+                    best = value, str(name), ours.value
                 metric = measure(told.metric).title
                 parts.append(f"{name} {measure(told.metric).write(told.level(value))}")
     if not parts:
         return None
     said = metric[:1].lower() + metric[1:] if metric[1:].islower() else metric
     words = f"For comparison, {said} of the simple baselines on the golden rows: "
-    return el("p", words, "; ".join(parts), ".", class_="small soft")
+    said = el("p", words, "; ".join(parts), ".", class_="small soft")
+    if best is None or not _no_better(evidence, best[0], best[2]):
+        return said
+    plain = (
+        f"This model does not beat {best[1].replace('_', ' ')} on the golden rows: what is that "
+        "simple does as well here, without a model."
+    )
+    return raw(said, el("p", el("strong", plain)))
+
+
+def _no_better(evidence: Evidence, score: float, ours: float) -> bool:
+    """Whether a baseline, by its mean score, is at least as good as the model."""
+    told = judged(evidence, evaluator(evidence.task).metrics[0])
+    # Scores are the larger the better; of errors the level is the smaller.
+    return ours >= told.level(score) if told.level(-1.0) > 0 else ours <= told.level(score)
 
 
 def _value(value: Interval | None, shown: Measure) -> Cell:
@@ -345,6 +365,16 @@ _WRONG = {
         "The answers that are farthest from the truth",
         "Answers that are farthest from the truth; the error is prediction minus truth. " + _LABEL,
         "No golden row was answered.",
+    ),
+    "forecasting": _Wrong(
+        "error",
+        "Mean squared error",
+        figures,
+        "The forecasts that are farthest from what came",
+        "Golden forecasts, no two of which share a step, by their mean squared error over all "
+        "series, scaled. The row is the last one that was looked at; shown are its last values and "
+        "the first steps of the first series.",
+        "There is no golden forecast.",
     ),
 }
 """Task -> how its worst answers are told."""

@@ -76,12 +76,17 @@ def _words(evidence: Evidence) -> tuple[Child, list[Child], Child, str, Child]:
     champion = gate.get("champion_turn")
     reference = _reference(evidence)
     golden = int(number(gate.get("golden_rows")) or 0)
+    # Of forecasts those count that share no step.
+    units = golden
+    what = "forecasts that share no step" if evidence.task == "forecasting" else "rows"
+    if evidence.task == "forecasting" and gate.get("independent_rows") is not None:
+        units = int(number(gate.get("independent_rows")) or 0)
     by_hand = raw(
         "To put this turn into service all the same: ", el("code", f"volano promote {turn}"), "."
     )
     if not evidence.judgement:
         head: Child = (
-            f"There are too few golden rows to judge on: {count(golden)}"
+            f"There are too few golden {what} to judge on: {count(units)}"
             if golden
             else "There are no golden rows to judge on"
         )

@@ -21,7 +21,7 @@ from volano.compression import (
 )
 from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import evaluator, gate_metric, independent_rows
+from volano.evaluation import evaluator, gate_metric, independent_rows, unit_scores
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec
 from volano.store import Run
@@ -222,7 +222,11 @@ class _Making:
             outputs = known[rows]
         self.compared = len(rows)
         scores = self.judge.scores(metric, model.task, outputs, targets[rows])
-        return scores[independent_rows(self.judge, len(scores), self._prepared.target)]
+        times = self._prepared.times("validation")
+        if times is not None:
+            times = times[rows]
+        units = independent_rows(self.judge, len(scores), self._prepared.target, times)
+        return unit_scores(scores, units)
 
     def _check_parity(self, name: str, model: Model) -> None:
         """Compare the fp32 graph with the model it was made from, and refuse a difference."""

@@ -21,6 +21,7 @@ from volano.evaluation import (
     independent_rows,
     judge,
     minimum_rows,
+    unit_scores,
 )
 from volano.export import describe_bundle
 from volano.runtime import MANIFEST, Model, load
@@ -125,7 +126,10 @@ class DeployStage:
         same = asked["test_number"] is None and "fewest_rows" not in asked
         if champion is None or same or not golden.num_rows:
             return None
-        columns = {name: golden.values(name)[:SPEED_ROWS] for name in golden.inputs}
+        model = load(source)
+        columns = {
+            name: golden.values(name, column)[:SPEED_ROWS] for name, column in model.inputs.items()
+        }
         rows = [
             dict(zip(columns, values, strict=True))
             for values in zip(*columns.values(), strict=True)
@@ -133,7 +137,7 @@ class DeployStage:
         other = context.setting.store.artifact(champion).path / BUNDLE
         return {
             "rows": len(rows),
-            "candidate": measure_speed(load(source), rows),
+            "candidate": measure_speed(model, rows),
             "champion": measure_speed(load(other), rows),
         }
 
@@ -144,8 +148,11 @@ class DeployStage:
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
         if "fewest_rows" in context.ingredients:
-            units = independent_rows(evaluator(model.task.kind), golden.num_rows, model.target)
-            return {**unspent, **_too_few(len(units), context.ingredients["fewest_rows"])}
+            units = _units(evaluator(model.task.kind), golden, model)
+            return {
+                **unspent,
+                **_too_few(len(units), context.ingredients["fewest_rows"], model.task.kind),
+            }
         if number is None:
             return {
                 **unspent,
@@ -154,12 +161,12 @@ class DeployStage:
             }
         level = AlphaSpending(gate.alpha).level(number)
         evaluating = evaluator(model.task.kind)
-        units = independent_rows(evaluating, golden.num_rows, model.target)
+        units = _units(evaluating, golden, model)
         fewest = _fewest_rows(gate, number, getattr(evaluating, "units", None) is not None)
         spent = {"test_number": number, "level": level}
         # This question was asked under another setting of the gate, and has its number already.
         if len(units) < fewest:
-            return {**unspent, **spent, **_too_few(len(units), fewest)}
+            return {**unspent, **spent, **_too_few(len(units), fewest, model.task.kind)}
         champion = context.ingredients["question"]["champion"]
         metric = gate_metric(gate.metric, evaluating)
         ours_N = _outputs(model, golden)
@@ -191,7 +198,7 @@ class DeployStage:
             predictions = np.load(context.parent("evaluate") / f"baseline_{best}.npy")
             theirs = evaluating.baseline_scores(metric, predictions, right)
         ours = evaluating.scores(metric, model.task, ours_N, right)
-        ours, theirs = ours[units], theirs[units]
+        ours, theirs = unit_scores(ours, units), unit_scores(theirs, units)
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)
         mine, other_mean = float(ours.mean()), float(theirs.mean())
         effect = evaluating.describe(metric, mine, other_mean, found)
@@ -219,11 +226,15 @@ def _fewest_rows(gate: GateSpec, number: int, overlapping: bool) -> int:
     return fewest if overlapping else max(gate.min_rows, fewest)
 
 
-def _too_few(golden_rows: int, fewest: int) -> dict[str, Any]:
+def _too_few(golden_rows: int, fewest: int, task: str) -> dict[str, Any]:
+    # Of forecasts, which overlap, those are counted that share no step.
+    apart = " that share no step" if task == "forecasting" else ""
+    what = "forecasts" if apart else "rows"
     return {
         "reference": None,
-        "reason": f"{golden_rows} golden rows are too few to judge on (at least {fewest}); "
-        "'volano promote' ships it all the same",
+        "independent_rows": golden_rows,
+        "reason": f"{golden_rows} golden {what}{apart} are too few to judge on "
+        f"(at least {fewest}); 'volano promote' ships it all the same",
     }
 
 
@@ -254,9 +265,14 @@ def _link_folder(source: Path, target: Path) -> None:
             shutil.copy2(path, place)
 
 
+def _units(judge: Any, golden: GoldenRows | GoldenWindows, model: Model) -> Any:
+    """Golden rows that count as independent of each other."""
+    return independent_rows(judge, golden.num_rows, model.target, getattr(golden, "times", None))
+
+
 def _outputs(model: Model, golden: GoldenRows | GoldenWindows) -> NDArray[np.float32]:
     """The bundle's outputs for the golden rows, from their raw values."""
-    columns = {name: golden.values(name) for name in model.inputs}
+    columns = {name: golden.values(name, column) for name, column in model.inputs.items()}
     parts = []
     for start in range(0, golden.num_rows, OUTPUT_ROWS):
         some = {name: found[start : start + OUTPUT_ROWS] for name, found in columns.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from volano.data import (
     resolve,
     write_rows,
 )
+from volano.evaluation import AlphaSpending, minimum_rows
 from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
@@ -53,6 +56,7 @@ class GoldenStage:
         if order:
             # What is looked back at before the golden steps is frozen with them.
             columns |= {"window": order.options.get("window"), "horizon": order.horizon}
+            columns |= {key: value for key, value in order.facts.items() if key != "date"}
         if spec.test:
             files = resolve(spec.test, root=setting.root, fix=FIX)
             named = [[file.name, source_identity(setting, file)] for file in files]
@@ -72,11 +76,11 @@ class GoldenStage:
                 out=context.out / FILE,
                 kinds=spec.kinds,
                 options=spec.target_column.options,
-                order={"date": order.date, "context": 0, "span": None} if order else None,
+                order={**order.facts, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()
             if order:
-                summary["independent"] = found.num_rows // order.horizon
+                summary["independent"] = _num_steps(context.out / FILE, order) // order.horizon
         elif order := ordered_table(spec):
             snapshot = Snapshot.open(context.parent("data"))
             rows, facts, independent = order.choose_golden(
@@ -95,7 +99,15 @@ class GoldenStage:
             rows = _readable(context, snapshot, rows)
             write_rows(snapshot, rows, context.out / FILE)
         golden = GoldenRows.open(context.out / FILE)
-        if golden.num_rows < spec.gate.min_rows:
+        if "independent" in summary:
+            fewest = minimum_rows(AlphaSpending(spec.gate.alpha).level(1))
+            if summary["independent"] < fewest:
+                context.progress.say(
+                    f"    {summary['independent']} golden forecasts that share no step: the gate "
+                    f"needs {fewest} to promote anything by itself; lower horizon, or raise "
+                    "split.golden"
+                )
+        elif golden.num_rows < spec.gate.min_rows:
             # Said before the training, not after it.
             context.progress.say(
                 f"    only {golden.num_rows} golden rows: fewer than gate.min_rows "
@@ -103,6 +115,14 @@ class GoldenStage:
                 "split.golden or name a table of golden rows in test:"
             )
         return {**summary, "rows": golden.num_rows, "classes": len(set(golden.targets))}
+
+
+def _num_steps(path: Path, order: OrderedTable) -> int:
+    """Steps of a test table: of several groups those of the one that has most."""
+    golden = GoldenRows.open(path)
+    if order.group is None:
+        return golden.num_rows
+    return max(Counter(golden.column(order.group)).values())
 
 
 def _readable(context: Context, snapshot: Snapshot, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -205,7 +205,13 @@ def _prepare_windows(
         f"    {facts['steps']} steps of {facts['step'] or 'one row'}, season {facts['season']}, "
         f"window {facts['window']}, horizon {facts['horizon']}; mended: {facts['gaps']} gaps, "
         f"{facts['repeated']} repeated, {facts['out_of_order']} out of order"
+        + (f"; {facts['groups']} groups" if "groups" in facts else "")
     )
+    for name, count in facts.get("changing", {}).items():
+        context.progress.say(
+            f"    {name} is said to stay the same, and changes in {count} rows: its first value "
+            "counts"
+        )
     summary = {
         "train_rows": made.rows["train"],
         "validation_rows": made.rows["validation"],
