@@ -8,7 +8,7 @@ from typing import Any
 
 from volano.columns import Ragged
 from volano.columns.text import FittedText
-from volano.models._pretrained import identity, is_fetched, locate
+from volano.models._pretrained import identity, is_fetched, locate, refuse_other_kind
 
 __all__ = ["MOST_UNKNOWN", "check", "choose", "fetch", "identity_of"]
 
@@ -32,6 +32,7 @@ def check(options: Mapping[str, Any], root: Path) -> None:
     """See `check_encoder`."""
     if options["encoder"] in ("auto", "scratch"):
         return
+    refuse_other_kind(options["encoder"], "text")
     if not is_fetched(options["encoder"]):
         pretrained = locate(options["encoder"], root)
         pretrained.tokenizer_json()

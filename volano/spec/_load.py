@@ -126,8 +126,10 @@ def _build(
         raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
         errors.extend(_passes(document, passes["passes"], known_passes))
     train = raw.get("train")
-    if isinstance(train, dict) and isinstance(train.get("models"), list):
-        raw["train"] = {**train, "models": tuple(train["models"])}
+    if isinstance(train, dict):
+        raw["train"] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in train.items()
+        }
     errors.extend(_combinations(document))
     spec = None
     try:

@@ -65,11 +65,13 @@ class NetworkLearner:
             seed=job.spec.seed,
             table={key: settings[key] for key in _SHAPE if key in settings},
         )
+        known = [bool(getattr(encoder, "pretrained", False)) for encoder in network.encoders]
         recipes = [getattr(encoder, "recipe", "") for encoder in network.encoders]
         plan = plan_training(
             job.spec,
             num_rows=train.num_rows,
-            pretrained=bool(chosen) and all(encoder != "scratch" for encoder in chosen),
+            pretrained=any(known),
+            mixed=not all(known),
             table=not chosen,
             # Beside a pretrained encoder, its own careful rates are the ones to keep to.
             convolution=set(recipes) == {"convolution"},

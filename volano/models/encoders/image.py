@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.errors import AssetError
 from volano.models._pretrained import Pretrained, locate
+from volano.models.encoders._efficientnet import (
+    MODEL_TYPE,
+    EfficientNetLite,
+    load_efficientnet,
+)
 from volano.models.encoders._residual import ResidualNet
 
 __all__ = ["ImageEncoder", "PretrainedImageEncoder", "build_encoder", "encoder_from_config"]
@@ -90,23 +96,29 @@ class PretrainedImageEncoder(nn.Module):
 
     Args:
       backbone: ``(pixel_values) -> last_hidden_state``, (B, T, H) of a transformer or (B, H, h, w)
-        of a convolutional net.
+        of a convolutional net; or an EfficientNet-Lite. The means and variances of its batch
+        norms stay: those of a few hundred rows, in batches of 32, are worse.
       scaling: Mean and deviation of each channel that it was trained with, in bytes.
     """
 
     kind: ClassVar[str] = "image"
     keys: ClassVar[tuple[str, ...]] = ("pixels",)
     recipe: ClassVar[str] = "pretrained"
+    pretrained: ClassVar[bool] = True
     mean: Tensor
     spread: Tensor
 
     def __init__(self, backbone: nn.Module, scaling: tuple[list[float], list[float]]) -> None:
         super().__init__()
         self.backbone = backbone
-        config = backbone.config
-        self.width = int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1])  # type: ignore[union-attr, index]
-        # Transformers know their positions at one size only.
-        size = getattr(config, "image_size", None)
+        if isinstance(backbone, EfficientNetLite):
+            config, size = None, None
+            self.width: int = backbone.width
+        else:
+            config = backbone.config
+            self.width = int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1])  # type: ignore[union-attr, index]
+            # Transformers know their positions at one size only.
+            size = getattr(config, "image_size", None)
         self._size = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
         self._channels = int(getattr(config, "num_channels", 3))
         self._scaling = scaling
@@ -124,13 +136,25 @@ class PretrainedImageEncoder(nn.Module):
             )
         x_BCHW = (x_BCHW - self.mean) / self.spread
         dtype = next(self.backbone.parameters()).dtype
-        hidden = self.backbone(x_BCHW.to(dtype)).last_hidden_state.float()
+        hidden = self.backbone(x_BCHW.to(dtype))
+        hidden = getattr(hidden, "last_hidden_state", hidden).float()
         return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but for the batch norms, which go on as in evaluation."""
+        super().train(mode)
+        for part in self.backbone.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
+        return self
 
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs."""
-        config = self.backbone.config
-        values = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        if isinstance(self.backbone, EfficientNetLite):
+            values = self.backbone.shape
+        else:
+            config = self.backbone.config
+            values = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
         return {"backbone": values, "scaling": [list(part) for part in self._scaling]}
 
 
@@ -174,6 +198,11 @@ def _pretrained(pretrained: Pretrained) -> PretrainedImageEncoder:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = str(pretrained.folder)
+    channels = int(pretrained.config().get("num_channels") or 3)
+    scaling = _scaling(pretrained.folder, channels)
+    if pretrained.config().get("model_type") == MODEL_TYPE:
+        net = load_efficientnet(pretrained.folder, pretrained.config())
+        return PretrainedImageEncoder(net, scaling)
     try:
         backbone, found = AutoModel.from_pretrained(
             folder,
@@ -199,8 +228,7 @@ def _pretrained(pretrained: Pretrained) -> PretrainedImageEncoder:
             where=folder,
             expected="weights that belong to its config.json",
         )
-    channels = int(getattr(backbone.config, "num_channels", 3))
-    return PretrainedImageEncoder(_without_pooler(backbone), _scaling(pretrained.folder, channels))
+    return PretrainedImageEncoder(_without_pooler(backbone), scaling)
 
 
 def _scaling(folder: Path, channels: int) -> tuple[list[float], list[float]]:
@@ -233,9 +261,11 @@ def encoder_from_config(config: Mapping[str, Any]) -> nn.Module:
             blocks=tuple(config["blocks"]),
             strides=tuple(config["strides"]),
         )
+    values = dict(config["backbone"])
+    mean, spread = config["scaling"]
+    if values["model_type"] == MODEL_TYPE:
+        return PretrainedImageEncoder(EfficientNetLite(values), (mean, spread))
     from transformers import AutoConfig, AutoModel
 
-    values = dict(config["backbone"])
     built = AutoConfig.for_model(values.pop("model_type"), **values)
-    mean, spread = config["scaling"]
     return PretrainedImageEncoder(_without_pooler(AutoModel.from_config(built)), (mean, spread))

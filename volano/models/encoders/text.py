@@ -32,6 +32,7 @@ class TextEncoder(nn.Module):
 
     kind: ClassVar[str] = "text"
     keys: ClassVar[tuple[str, ...]] = ("ids", "mask")
+    pretrained: bool = False
 
     def __init__(self, transformer: nn.Module) -> None:
         super().__init__()
@@ -131,7 +132,9 @@ def build_encoder(
             where=folder,
             expected="a tokenizer that belongs to the weights",
         )
-    return TextEncoder(_without_pooler(transformer))
+    encoder = TextEncoder(_without_pooler(transformer))
+    encoder.pretrained = True
+    return encoder
 
 
 def _without_pooler(transformer: nn.Module) -> nn.Module:
