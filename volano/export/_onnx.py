@@ -36,7 +36,11 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         values = write_table_inputs(writer, table_features(inputs))
         outputs = write_table_model(writer, model, values)
         return writer.model({"outputs": (outputs, np.float32, ["rows", "outputs_per_row"])})
-    if model.table is None and all(_is_bert(encoder) for encoder in model.encoders):
+    if (
+        model.table is None
+        and model.fusion is None
+        and all(_is_bert(encoder) for encoder in model.encoders)
+    ):
         return _bert_graph(model)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph
@@ -46,7 +50,9 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
 
 def _is_bert(encoder: Any) -> bool:
     transformer = getattr(encoder, "transformer", None)
-    return encoder.kind == "text" and transformer is not None and is_bert_shaped(transformer.config)
+    if encoder.kind != "text" or transformer is None or encoder.pooling != "average":
+        return False
+    return is_bert_shaped(transformer.config)
 
 
 def _bert_graph(network: Network) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from volano.errors import SpecError, SpecErrors, nearest, shorten
 from volano.spec._document import Document, Key, parse_document, read_document
 from volano.spec._model import CompressSpec, ServeSpec, Spec
+from volano.spec._networks import network_combinations
 
 __all__ = ["ColumnOptions", "changed_serve", "digest", "is_reserved", "load_spec", "parse_spec"]
 
@@ -131,6 +132,7 @@ def _build(
             key: tuple(value) if isinstance(value, list) else value for key, value in train.items()
         }
     errors.extend(_combinations(document))
+    errors.extend(network_combinations(document))
     spec = None
     try:
         spec = Spec.model_validate(raw)

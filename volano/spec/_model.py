@@ -188,6 +188,26 @@ class TrainSpec(_Section):
     lora_alpha: float = Field(
         16.0, gt=0, description="what the pairs of tune: lora weigh, times their rank"
     )
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] | Literal["auto"] = Field(
+        "auto",
+        description="widths of the layers that read numbers and names in a network, from the "
+        "first, such as [64, 32]",
+    )
+    activation: Literal["auto", "gelu", "relu", "sigmoid", "tanh"] = Field(
+        "auto",
+        description="what bends between the layers of nets from scratch; auto: relu in "
+        "convolutions, tanh in simple recurrent nets, gelu elsewhere",
+    )
+    pooling: Literal["auto", "average", "cls", "max"] = Field(
+        "auto",
+        description="how the vectors of a text's tokens, or of the places of a picture or sound, "
+        "become one; cls: a transformer's first token; auto: average",
+    )
+    fusion: Literal["concatenate", "gated"] = Field(
+        "concatenate",
+        description="how the vectors of several columns meet in a network: side by side, or "
+        "through gates that say row by row which to listen to",
+    )
     optimiser: Literal["auto", "adam", "adamw", "sgd"] = Field(
         "auto",
         description="how networks step; sgd has Nesterov's momentum of 0.9; auto: sgd for "

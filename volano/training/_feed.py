@@ -71,7 +71,7 @@ class Feed:
         with torch.no_grad():
             for done, rows in enumerate(batches):
                 batch = self.batch(rows)
-                found[rows] = encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[operator, union-attr]
+                found[rows] = encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[union-attr]
                 say(done, len(batches))
         self._vectors[name] = found
         self.widths = self._row_widths()

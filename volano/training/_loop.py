@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.columns import EncodedSplit, FittedColumn, Ragged
@@ -161,6 +161,10 @@ def _dtype(
         if plan.precision == "bf16":
             say("    fp32 in the place of bf16: this network has batch norms, which need it")
         return torch.float32  # the means that norms gather need more digits than bf16 has
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        if plan.precision == "bf16":
+            say("    fp32 in the place of bf16: this network is a recurrent one, and faster in it")
+        return torch.float32
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
     if precision is None:
         return fast_dtype()
@@ -179,7 +183,7 @@ def _cut_vocabularies(
             ids = split.columns[name].arrays["ids"]
             assert isinstance(ids, Ragged)
             used.append(np.unique(ids.flat))
-        embedding = encoder.transformer.get_input_embeddings()  # type: ignore[union-attr, operator]
+        embedding = encoder.token_embedding()  # type: ignore[operator]
         vocabularies[name] = CompactVocabulary(embedding, np.concatenate(used).astype(np.int64))
     return vocabularies
 

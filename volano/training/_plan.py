@@ -48,6 +48,8 @@ class TrainPlan:
       tune: What of pretrained encoders learns.
       lora_rank: Inner width of the pairs of ``lora``.
       lora_alpha: What they weigh, times their rank.
+      loss: What errors cost, as the spec has it.
+      quantile: Which one the loss of that name aims at.
     """
 
     epochs: int
@@ -75,6 +77,8 @@ class TrainPlan:
     tune: Literal["all", "head", "gradual", "lora"] = "all"
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    loss: str = "auto"
+    quantile: float = 0.5
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-able fields."""
@@ -157,6 +161,8 @@ def plan_training(
         tune=tune,
         lora_rank=spec.lora_rank,
         lora_alpha=spec.lora_alpha,
+        loss=spec.loss,
+        quantile=spec.quantile,
     )
 
 
@@ -207,6 +213,8 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
         seed=spec.seed,
         optimiser=optimiser,
         augment=spec.augment,
+        loss=spec.loss,
+        quantile=spec.quantile,
     )
 
 

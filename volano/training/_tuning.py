@@ -58,7 +58,7 @@ class Tuning:
         say: Callable[[str], None],
     ) -> None:
         self._network = network
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
         pretrained = [
             (place, name, encoder)
             for place, (name, encoder) in enumerate(
@@ -90,7 +90,7 @@ class Tuning:
     ) -> None:
         num_bytes = sum(feed.num_rows for feed in feeds) * encoder.width * 4  # type: ignore[operator]
         encoder.requires_grad_(False)
-        self._undo.append(lambda: encoder.requires_grad_(True) and None)
+        self._undo.append(lambda: encoder.requires_grad_(True))
         if num_bytes > LARGEST_BYTES:
             return
         for feed in feeds:
@@ -126,7 +126,7 @@ class Tuning:
         for name, parameter in encoder.named_parameters():
             if num_layers and places[name] < num_layers - num:
                 parameter.requires_grad_(False)
-        self._undo.append(lambda: encoder.requires_grad_(True) and None)
+        self._undo.append(lambda: encoder.requires_grad_(True))
 
 
 def _no_linear(name: str) -> TrainError:

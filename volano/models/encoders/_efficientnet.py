@@ -94,7 +94,7 @@ class _Block(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         inner = F.relu6(self.expand(x_BCHW)) if self._grows else x_BCHW
         found = self.project(F.relu6(self.depthwise(inner)))
-        return x_BCHW + found if self._adds else found
+        return x_BCHW + found if self._adds else found  # type: ignore[no-any-return]
 
 
 class EfficientNetLite(nn.Module):
