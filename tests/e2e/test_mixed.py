@@ -171,7 +171,8 @@ def test_numbers_from_texts_by_a_robust_loss(tmp_path: Path) -> None:
         "name: stars\ndata: stars.csv\n"
         "inputs: {text: {type: text, encoder: conv, vocabulary: 400}, age: number}\n"
         "target: {stars: number}\n"
-        "train: {loss: huber, epochs: 10, precision: bf16}\ncompress: off\ngate: {min_rows: 10}\n",
+        "train: {loss: huber, epochs: 10, patience: 0, learning_rate: 0.002}\n"
+        "compress: off\ngate: {min_rows: 10}\n",
         encoding="utf-8",
     )
     with Wheel(tmp_path) as wheel:

@@ -11,6 +11,10 @@ __all__ = ["TrainPlan", "plan_training"]
 
 TABLE_STEPS = 1500
 
+SCRATCH_STEPS = 400
+"""At least so many for a net from scratch: a few dozen rows make epochs of two or three steps, and
+three of those without progress would be no reason to stop."""
+
 SGD_FACTOR = 50.0
 """How much higher the rates of SGD are than those of Adam."""
 
@@ -125,6 +129,8 @@ def plan_training(
             steps = -(-num_rows // rows)
             epochs = 30
             passes = max(1, TABLE_STEPS // (epochs * steps))
+        elif not pretrained:
+            passes = max(1, SCRATCH_STEPS // (epochs * -(-num_rows // rows)))
     optimiser = "adamw" if spec.optimiser == "auto" else spec.optimiser
     rate = spec.learning_rate
     head_rate = 1e-3
