@@ -123,7 +123,7 @@ def test_file(path: Path) -> None:
 
 UNSAFE = {
     r"\bpickle\b(?!s? is)": "a pickle runs code when it is read",
-    r"\btorch\.load\(": "torch.load reads pickles",
+    r"\btorch\.load\((?![^()]*\bweights_only=True\))": "torch.load reads pickles",
     r"\bjoblib\b": "joblib reads pickles",
     r"\ballow_pickle\s*=\s*True": "a pickle runs code when it is read",
     r"\bmarshal\b": "no safe format",
@@ -148,6 +148,9 @@ def test_nothing_unsafe_is_called(path: Path) -> None:
     for pattern, why in UNSAFE.items():
         found = re.search(pattern, code)
         assert not found, f"{found[0] if found else ''}: {why}"
+    # Weights alone of one package, checked by its sha256; see `convert` there.
+    if "torch.load(" in code:
+        assert path.name == "_efficientnet.py"
 
 
 def _drop_docstrings(tree: ast.AST) -> None:

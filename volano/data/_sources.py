@@ -40,6 +40,7 @@ class SourceFile:
       gzipped: Whether its name ends in ``.gz``.
       name: What to call it in messages: relative to the wheel's folder, or its address.
       members: The files of a folder; None for a file.
+      note: What a person should know of it; may be empty.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class SourceFile:
     gzipped: bool
     name: str
     members: Listing | None = field(default=None, repr=False, compare=False)
+    note: str = field(default="", repr=False, compare=False)
 
     @property
     def is_folder(self) -> bool:
@@ -219,7 +221,7 @@ def _below(path: Path, name_of: Callable[[Path], str], address: str) -> Iterator
     if path.is_dir():
         tables = _tables_in(path)
         if not tables and (media := media_in(path)):
-            yield SourceFile(path, media[0], False, name_of(path), media[1])
+            yield SourceFile(path, media[0], False, name_of(path), *media[1:])
             return
         if not tables:
             raise DataError(

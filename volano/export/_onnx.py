@@ -49,6 +49,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
     if (
         model.family == "network"
         and model.table is None
+        and model.fusion is None
         and all(_is_bert(encoder) for encoder in model.encoders)
     ):
         return _bert_graph(model)
@@ -97,7 +98,9 @@ def _declare(writer: GraphWriter, model: FlatModel, values: dict[str, str]) -> N
 
 def _is_bert(encoder: Any) -> bool:
     transformer = getattr(encoder, "transformer", None)
-    return encoder.kind == "text" and transformer is not None and is_bert_shaped(transformer.config)
+    if encoder.kind != "text" or transformer is None or encoder.pooling != "average":
+        return False
+    return is_bert_shaped(transformer.config)
 
 
 def _bert_graph(network: Network) -> onnx.ModelProto:

@@ -208,10 +208,13 @@ def write_network(writer: GraphWriter, network: Network, values: dict[str, str])
         vectors = writer.weight(weights[f"table.tables.{place}.weight"])
         parts.append(writer.node("Gather", [vectors, values[column]], axis=0))
     found = parts[0] if len(parts) == 1 else writer.node("Concat", parts, axis=1)
-    for place in range(table.depth):
+    for place in range(len(table.hidden)):
         name = f"table.layers.{3 * place}"
         found = _write_affine(writer, found, weights[f"{name}.weight"], weights[f"{name}.bias"])
-        found = writer.fused("Gelu", [found])
+        if table.activation == "gelu":
+            found = writer.fused("Gelu", [found])
+        else:
+            found = writer.node(table.activation.capitalize(), [found])
     scale, shift = weights["scale"], weights["shift"]
     # The unit of the answer, taken into the last layer.
     last, bias = weights["head.weight"] * scale[:, None], weights["head.bias"] * scale + shift

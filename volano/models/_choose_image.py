@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from volano.models._pretrained import identity, is_fetched, locate
+from volano.models._pretrained import identity, is_fetched, locate, refuse_other_kind
 
 __all__ = ["check", "choose", "fetch", "identity_of"]
 
@@ -24,6 +24,7 @@ def identity_of(
 
 def check(options: Mapping[str, Any], root: Path) -> None:
     """See `check_encoder`."""
+    refuse_other_kind(options["encoder"], "image")
     if options["encoder"] not in SCRATCH and not is_fetched(options["encoder"]):
         locate(options["encoder"], root)
 
@@ -45,6 +46,7 @@ def choose(
     if encoder in SCRATCH:
         why = "the spec says so" if encoder == "scratch" else "no pretrained one is named"
         return {"encoder": "scratch", "reason": why}
+    refuse_other_kind(encoder, "image")
     pretrained = locate(encoder, root, say=say)
     size = pretrained.config().get("image_size")
     native = max(size) if isinstance(size, list) and size else size

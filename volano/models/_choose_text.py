@@ -8,9 +8,13 @@ from typing import Any
 
 from volano.columns import Ragged
 from volano.columns.text import FittedText
-from volano.models._pretrained import identity, is_fetched, locate
+from volano.models._pretrained import identity, is_fetched, locate, refuse_other_kind
+from volano.models._shapes import SEQUENCES
 
 __all__ = ["MOST_UNKNOWN", "check", "choose", "fetch", "identity_of"]
+
+OWN = ("scratch", *SEQUENCES)
+"""Encoders from scratch, with a tokenizer of their own."""
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
@@ -21,8 +25,8 @@ def identity_of(
 ) -> dict[str, Any]:
     """See `encoder_identity`."""
     encoder = options["encoder"]
-    if encoder == "scratch":
-        return {"scratch": 1}
+    if encoder in OWN:
+        return {"scratch": 1} if encoder == "scratch" else {"net": encoder}
     return {"auto": encoder == "auto"} | identity(
         "minilm" if encoder == "auto" else encoder, root, fingerprint
     )
@@ -30,8 +34,9 @@ def identity_of(
 
 def check(options: Mapping[str, Any], root: Path) -> None:
     """See `check_encoder`."""
-    if options["encoder"] in ("auto", "scratch"):
+    if options["encoder"] in ("auto", *OWN):
         return
+    refuse_other_kind(options["encoder"], "text")
     if not is_fetched(options["encoder"]):
         pretrained = locate(options["encoder"], root)
         pretrained.tokenizer_json()
@@ -50,8 +55,8 @@ def choose(
     ``tokenizer_json`` and ``longest``; see `choose_encoder`.
     """
     encoder = options["encoder"]
-    if encoder == "scratch":
-        return {"encoder": "scratch", "reason": "the spec says so"}
+    if encoder in OWN:
+        return {"encoder": encoder, "reason": "the spec says so"}
     address = "minilm" if encoder == "auto" else encoder
     pretrained = locate(address, root, say=say)
     tokenizer_json = pretrained.tokenizer_json()

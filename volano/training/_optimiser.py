@@ -1,4 +1,4 @@
-"""AdamW and SGD over a few long vectors, with warm-up, decay, clipping and an averaged copy.
+"""Adam, AdamW and SGD over a few long vectors, with warm-up, decay, clipping and an averaged copy.
 
 A transformer has a hundred small parameters; stepping each costs more in calls than in arithmetic.
 Here all parameters of one learning rate lie in one vector, of which the network's are views.
@@ -6,7 +6,8 @@ Here all parameters of one learning rate lie in one vector, of which the network
     m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2
     w = w - lr (m' / (sqrt(v') + eps) + decay w)          m', v' without their bias towards zero
 
-Loshchilov and Hutter, `Decoupled Weight Decay Regularization
+Adam itself adds decay w to g instead. Kingma and Ba, `Adam <https://arxiv.org/abs/1412.6980>`_,
+2015; Loshchilov and Hutter, `Decoupled Weight Decay Regularization
 <https://arxiv.org/abs/1711.05101>`_, 2017.
 
     m = b m + g + decay w,   w = w - lr (g + decay w + b m)        SGD with Nesterov's momentum
@@ -17,8 +18,7 @@ Sutskever et al., `On the importance of initialization and momentum in deep lear
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -26,12 +26,24 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.models import Network
+from volano.training._layers import layer_places
 
-__all__ = ["FlatOptimiser", "ParameterGroup", "moving_statistics", "parameter_groups", "schedule"]
+__all__ = [
+    "FlatOptimiser",
+    "ParameterGroup",
+    "moving_statistics",
+    "parameter_groups",
+    "schedule",
+    "unfrozen",
+]
 
 MOMENTUM = 0.9
 
-_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+UNFREEZING = 0.5
+"""Share of the steps after which `gradual` has reached the lowest layer; in what is left, all of
+the network learns together."""
+
+Kind = Literal["adam", "adamw", "sgd"]
 
 
 @dataclass
@@ -43,6 +55,8 @@ class ParameterGroup:
       work: What the network computes with: the same vector, or its copy in a shorter format.
       gradient: In the format of `work`; the parameters' gradients are views of it. None for what
         no gradient moves: see `moving_statistics`.
+      parameters: What of the network they are.
+      depth: Layers above them that learn earlier; 0: they learn from the first step.
     """
 
     learning_rate: float
@@ -50,10 +64,12 @@ class ParameterGroup:
     master: Tensor
     work: Tensor
     gradient: Tensor | None
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    depth: int = 0
 
     @classmethod
     def of(
-        cls, parameters: list[nn.Parameter], learning_rate: float, decay: float
+        cls, parameters: list[nn.Parameter], learning_rate: float, decay: float, depth: int = 0
     ) -> ParameterGroup:
         """Move parameters into one vector; they become views of it."""
         work = torch.cat([parameter.data.reshape(-1) for parameter in parameters])
@@ -65,7 +81,7 @@ class ParameterGroup:
             parameter.data = work[start:stop].view_as(parameter)
             parameter.grad = gradient[start:stop].view_as(parameter)
             start = stop
-        return cls(learning_rate, decay, master, work, gradient)
+        return cls(learning_rate, decay, master, work, gradient, parameters, depth)
 
 
 def parameter_groups(
@@ -75,33 +91,44 @@ def parameter_groups(
     head_rate: float,
     layer_decay: float,
     weight_decay: float,
+    gradual: bool = False,
 ) -> list[ParameterGroup]:
     """Group a network's parameters.
 
     A layer learns at `layer_decay` times the rate of the layer above it: what lies deep is general
     and should change little (Howard and Ruder, `ULMFiT <https://arxiv.org/abs/1801.06146>`_, 2018).
     Biases, norms and embeddings do not decay: an embedding that no row uses must stay as it is.
+
+    Args:
+      network: Its parameters become views of the groups' vectors.
+      learning_rate: Of the top layer of encoders; of all of it where none is pretrained.
+      head_rate: Of all that starts from nothing beside a pretrained encoder.
+      layer_decay: A layer's rate as a share of that of the layer above it.
+      weight_decay: Of weight matrices.
+      gradual: Whether layers of pretrained encoders learn the later the deeper they lie.
     """
-    names = [name for name, _ in network.named_parameters()]
-    layers = [int(match[1]) for name in names if (match := _LAYER.search(name))]
-    num_layers = 1 + max(layers, default=0)
-    buckets: dict[tuple[float, float, torch.dtype], list[nn.Parameter]] = {}
+    known = [bool(getattr(encoder, "pretrained", False)) for encoder in network.encoders]
+    places: dict[str, tuple[float, int]] = {}
+    for number, encoder in enumerate(network.encoders):
+        layers, num_layers = layer_places(encoder)
+        for name, place in layers.items():
+            below = min(num_layers, max(0, num_layers - 1 - place))
+            rate = learning_rate * layer_decay**below
+            if any(known) and not known[number]:
+                rate, below = head_rate, 0
+            depth = below if gradual and known[number] else 0
+            places[f"encoders.{number}.{name}"] = rate, depth
+    buckets: dict[tuple[float, float, torch.dtype, int], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        match = _LAYER.search(name)
-        if name.startswith(("head.", "table.")):
-            rate = head_rate
-        elif match:
-            rate = learning_rate * layer_decay ** (num_layers - 1 - int(match[1]))
-        else:
-            rate = learning_rate * layer_decay**num_layers
+        rate, depth = places.get(name, (head_rate, 0))
         plain = parameter.ndim == 1 or "embeddings" in name
-        key = (rate, 0.0 if plain else weight_decay, parameter.dtype)
+        key = (rate, 0.0 if plain else weight_decay, parameter.dtype, depth)
         buckets.setdefault(key, []).append(parameter)
     return [
-        ParameterGroup.of(parameters, rate, decay)
-        for (rate, decay, _), parameters in buckets.items()
+        ParameterGroup.of(parameters, rate, decay, depth)
+        for (rate, decay, _, depth), parameters in buckets.items()
     ]
 
 
@@ -137,6 +164,16 @@ def schedule(step: int, num_steps: int, warmup: float) -> float:
     return max(0.0, (num_steps - step) / max(1, num_steps - rise))
 
 
+def unfrozen(step: int, num_steps: int, depth: int) -> int:
+    """How deep learning reaches at a step: from 0 to `depth`, in `UNFREEZING` of the steps.
+
+    Example:
+      >>> [unfrozen(step, 12, 2) for step in range(8)]
+      [0, 0, 0, 1, 1, 1, 2, 2]
+    """
+    return min(depth, int(step * depth / max(1.0, UNFREEZING * num_steps)))
+
+
 class FlatOptimiser:
     """Steps, clips and averages parameter groups.
 
@@ -150,7 +187,7 @@ class FlatOptimiser:
         *,
         clip: float,
         memory: float,
-        kind: Literal["adamw", "sgd"] = "adamw",
+        kind: Kind = "adamw",
     ) -> None:
         self.groups = groups
         self.average = [group.master.clone() for group in groups]
@@ -163,11 +200,24 @@ class FlatOptimiser:
             {"params": [shadow], "lr": group.learning_rate, "weight_decay": group.decay}
             for shadow, group in zip(self._shadows, self._stepped, strict=True)
         ]
+        self.depth = max((group.depth for group in groups), default=0)
+        self._reach = self.depth
         self._rule: torch.optim.Optimizer
         if kind == "adamw":
             self._rule = torch.optim.AdamW(settings, fused=True)
+        elif kind == "adam":
+            self._rule = torch.optim.Adam(settings, fused=True)
         else:
             self._rule = torch.optim.SGD(settings, momentum=MOMENTUM, nesterov=True, fused=True)
+
+    def unfreeze(self, reach: int) -> None:
+        """Let groups learn down to a depth; those below get no gradients and take no steps."""
+        if reach == self._reach:
+            return
+        self._reach = reach
+        for group in self.groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(group.depth <= reach)
 
     def step(self, factor: float) -> None:
         """One update from the gathered gradients, which are then cleared."""
@@ -175,7 +225,7 @@ class FlatOptimiser:
             self._shadows, self._stepped, self._rule.param_groups, strict=True
         ):
             assert group.gradient is not None
-            shadow.grad = group.gradient.float()
+            shadow.grad = group.gradient.float() if group.depth <= self._reach else None
             settings["lr"] = group.learning_rate * factor
         torch.nn.utils.clip_grad_norm_(self._shadows, self._clip)
         self._rule.step()

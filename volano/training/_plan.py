@@ -11,6 +11,13 @@ __all__ = ["TrainPlan", "plan_training"]
 
 TABLE_STEPS = 1500
 
+SCRATCH_STEPS = 400
+"""At least so many for a net from scratch: a few dozen rows make epochs of two or three steps, and
+three of those without progress would be no reason to stop."""
+
+SGD_FACTOR = 50.0
+"""How much higher the rates of SGD are than those of Adam."""
+
 CONVOLUTION_ROWS = 700_000
 """Rows that a convolutional net learns from in all, repeated as often as it takes."""
 
@@ -39,9 +46,14 @@ class TrainPlan:
       label_smoothing: Share of the target that is spread over all classes.
       balanced: Whether each class counts the same.
       precision: Number format, or ``auto``.
-      optimiser: ``adamw`` or ``sgd``.
+      optimiser: ``adam``, ``adamw`` or ``sgd``.
       augment: What is done to rows each time they are learned from; ``auto``, ``off``, or names.
       seed: Decides every random choice.
+      tune: What of pretrained encoders learns.
+      lora_rank: Inner width of the pairs of ``lora``.
+      lora_alpha: What they weigh, times their rank.
+      loss: What errors cost, as the spec has it.
+      quantile: Which one the loss of that name aims at.
     """
 
     epochs: int
@@ -64,8 +76,13 @@ class TrainPlan:
     balanced: bool
     precision: Literal["auto", "bf16", "fp32"]
     seed: int
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     augment: tuple[str, ...] | Literal["auto", "off"] = "auto"
+    tune: Literal["all", "head", "gradual", "lora"] = "all"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    loss: str = "auto"
+    quantile: float = 0.5
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-able fields."""
@@ -79,58 +96,86 @@ def plan_training(
     pretrained: bool,
     table: bool = False,
     convolution: bool = False,
+    mixed: bool = False,
 ) -> TrainPlan:
     """Fill in what the spec leaves to us.
 
     Args:
       spec: The spec's ``train`` section.
       num_rows: Training rows.
-      pretrained: Whether the encoders bring weights; one from scratch has everything to learn.
+      pretrained: Whether encoders bring weights; one from scratch has everything to learn.
       table: Whether all columns are numbers and names: rows cost next to nothing.
       convolution: Whether there is a convolutional net from scratch.
+      mixed: Whether beside pretrained encoders there are others that learn from nothing.
     """
     if convolution:
         return _convolution(spec, num_rows)
+    tune = "head" if spec.tune == "all" and spec.layers == 0 else spec.tune
+    tune = tune if pretrained else "all"
+    # With known vectors at its feet a head costs next to nothing either.
+    light = table or (tune == "head" and not mixed)
     rows: int = 32 if num_rows < 200_000 else 64
     if spec.batch_rows != "auto":
         rows = spec.batch_rows
     elif table:
         rows = min(1024, max(8, num_rows // 50))
     passes = 1
+    patience = 3 if spec.patience == "auto" else spec.patience
     epochs = spec.epochs
     if epochs == "auto":
         epochs = _epochs(num_rows, pretrained)
-        if table:
+        if light:
             # At least so many steps, however few the rows.
             steps = -(-num_rows // rows)
             epochs = 30
             passes = max(1, TABLE_STEPS // (epochs * steps))
+        elif not pretrained:
+            passes = max(1, SCRATCH_STEPS // (epochs * -(-num_rows // rows)))
+    optimiser = "adamw" if spec.optimiser == "auto" else spec.optimiser
     rate = spec.learning_rate
+    head_rate = 1e-3
     if rate == "auto":
-        rate = 1e-4 if pretrained else 1e-3
+        rate = _rate(pretrained, tune)
+        if optimiser == "sgd":
+            # Adam divides a gradient by its own size, which is far below 1.
+            rate, head_rate = SGD_FACTOR * rate, SGD_FACTOR * head_rate
+    elif optimiser == "sgd" or not pretrained:
+        head_rate = rate
     return TrainPlan(
         epochs=epochs,
         passes=passes,
         learning_rate=rate,
-        head_rate=1e-3,
-        layer_decay=0.9 if pretrained else 1.0,
+        head_rate=head_rate,
+        layer_decay=0.9 if pretrained and tune != "lora" else 1.0,
         weight_decay=0.01,
         warmup=0.1,
         clip=1.0,
         batch_rows=rows,
         batch_tokens=max(4096, rows) if table else 4096,
-        layers=None if spec.layers == "all" or not pretrained else spec.layers,
-        dropout=0.0 if table else 0.1,
+        layers=None if spec.layers == "all" or not pretrained or tune != "all" else spec.layers,
+        dropout=0.0 if light else 0.1,
         memory=0.1,
         average_every=4,
-        patience=2 * spec.patience if table else spec.patience,
-        head_start=pretrained,
+        patience=2 * patience if light else patience,
+        head_start=pretrained and not mixed,
         label_smoothing=0.0,
         balanced=spec.class_weights == "balanced",
         precision=spec.precision,
         seed=spec.seed,
         augment=spec.augment,
+        optimiser=optimiser,
+        tune=tune,
+        lora_rank=spec.lora_rank,
+        lora_alpha=spec.lora_alpha,
+        loss=spec.loss,
+        quantile=spec.quantile,
     )
+
+
+def _rate(pretrained: bool, tune: str) -> float:
+    if tune == "lora":
+        return 5e-4  # new matrices learn, and few of them
+    return 1e-4 if pretrained else 1e-3
 
 
 def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
@@ -145,14 +190,17 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
     epochs: int = spec.epochs if spec.epochs != "auto" else 0
     if not epochs:
         epochs = max(8, min(80, round(CONVOLUTION_ROWS / max(1, num_rows))))
-    rate = 0.1 if spec.learning_rate == "auto" else spec.learning_rate
+    optimiser = "sgd" if spec.optimiser == "auto" else spec.optimiser
+    rate = spec.learning_rate
+    if rate == "auto":
+        rate = 0.1 if optimiser == "sgd" else 3e-3
     return TrainPlan(
         epochs=epochs,
         passes=1,
         learning_rate=rate,
         head_rate=rate,
         layer_decay=1.0,
-        weight_decay=5e-4,
+        weight_decay=5e-4 if optimiser == "sgd" else 0.01,
         warmup=0.2,
         clip=5.0,
         batch_rows=rows,
@@ -162,15 +210,17 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
         memory=0.02,
         average_every=4,
         # The last epochs, in which the rate falls, bring the most.
-        patience=0,
+        patience=0 if spec.patience == "auto" else spec.patience,
         head_start=False,
         label_smoothing=0.1,
         balanced=spec.class_weights == "balanced",
         # Batch norms want it, and convolutions gain little from less.
         precision="fp32",
         seed=spec.seed,
-        optimiser="sgd",
+        optimiser=optimiser,
         augment=spec.augment,
+        loss=spec.loss,
+        quantile=spec.quantile,
     )
 
 

@@ -117,7 +117,7 @@ def _plan(job: Job, kind: str, num_rows: int) -> TrainPlan:
         dropout=dropout,
         memory=0.1,
         average_every=4,
-        patience=spec.patience,
+        patience=3 if spec.patience == "auto" else spec.patience,
         head_start=False,
         label_smoothing=0.0,
         balanced=False,

@@ -18,7 +18,7 @@ class NetworkLearner:
     """Encoders of all columns, their fusion and a head, learned together."""
 
     name: ClassVar[str] = "network"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @staticmethod
     def suits(job: Job) -> str | None:
@@ -56,20 +56,25 @@ class NetworkLearner:
         train, validation = job.train, job.validation
         chosen = [detail["encoder"] for detail in prepared.details.values() if "encoder" in detail]
         settings = dict(job.settings)
+        made_of = {"activation": job.spec.activation, "pooling": job.spec.pooling}
         network = build_network(
             prepared.inputs,
-            prepared.details,
+            {name: {**detail, **made_of} for name, detail in prepared.details.items()},
             job.num_outputs,
             root=job.root,
             num_rows=train.num_rows,
             seed=job.spec.seed,
-            table={key: settings[key] for key in _SHAPE if key in settings},
+            table=_table(settings, job),
+            fusion=job.spec.fusion,
         )
+        known = [bool(getattr(encoder, "pretrained", False)) for encoder in network.encoders]
         recipes = [getattr(encoder, "recipe", "") for encoder in network.encoders]
         plan = plan_training(
             job.spec,
             num_rows=train.num_rows,
-            pretrained=bool(chosen) and all(encoder != "scratch" for encoder in chosen),
+            pretrained=any(known),
+            # Gates start from nothing as well, and a head above them knows nothing at first.
+            mixed=not all(known) or network.fusion is not None,
             table=not chosen,
             # Beside a pretrained encoder, its own careful rates are the ones to keep to.
             convolution=set(recipes) == {"convolution"},
@@ -107,6 +112,16 @@ class NetworkLearner:
 
 
 _SHAPE = ("width", "depth", "waves")
+
+
+def _table(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """Options of the part that reads numbers and names; what the spec says comes first."""
+    found = {key: settings[key] for key in _SHAPE if key in settings}
+    if job.spec.hidden != "auto":
+        found["hidden"] = job.spec.hidden
+    if job.spec.activation != "auto":
+        found["activation"] = job.spec.activation
+    return found
 
 
 def _with_settings(plan: TrainPlan, settings: Mapping[str, Any], job: Job) -> TrainPlan:

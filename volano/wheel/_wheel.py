@@ -183,7 +183,7 @@ class Wheel:
 
         spec = self.spec
         stages.PrepareStage().ingredients(self._setting, {})
-        stages.check_models(spec.train)
+        stages.check_models(spec)
         gate_metric(spec.gate.metric, evaluator(task_for_target(spec.target_column.type).kind))
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)

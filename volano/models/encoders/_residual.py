@@ -18,7 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from volano.models.encoders._activations import activation
+
 __all__ = ["ConvNorm", "ResidualNet", "fold_norms"]
+
+LOWEST = -1e30
+"""Below whatever a net says of a place."""
 
 # Legend: B rows, C channels, H height, W width (time, in a spectrogram).
 
@@ -76,27 +81,30 @@ class ConvNorm(nn.Module):
 
 
 def fold_norms(module: nn.Module) -> nn.Module:
-    """Fold the batch norm of every `ConvNorm`, in place; answers in evaluation stay the same."""
+    """Fold the batch norm of every `ConvNorm`, in place, and whatever else has a ``fold``; answers
+    in evaluation stay the same.
+    """
     for part in list(module.modules()):
-        if isinstance(part, ConvNorm):
-            part.fold()
+        if hasattr(part, "fold"):
+            part.fold()  # type: ignore[operator]
         elif isinstance(part, ResidualNet):
             part.last = _Scale(part.last)  # type: ignore[arg-type]
     return module
 
 
 class _Block(nn.Module):
-    def __init__(self, num_in: int, num_out: int, stride: int) -> None:
+    def __init__(self, num_in: int, num_out: int, stride: int, name: str) -> None:
         super().__init__()
         self.stride = stride
+        self._act = activation(name)
         self.first = ConvNorm(num_in, num_out, stride=stride)
         self.second = ConvNorm(num_out, num_out)
         same = num_in == num_out and stride == 1
         self.shortcut = nn.Identity() if same else ConvNorm(num_in, num_out, 1, stride)
 
     def forward(self, x_BCHW: Tensor, lengths_B: Tensor | None) -> Tensor:
-        inner = _masked(torch.relu_(self.first(x_BCHW)), lengths_B)
-        return _masked(torch.relu_(self.second(inner) + self.shortcut(x_BCHW)), lengths_B)
+        inner = _masked(self._act(self.first(x_BCHW)), lengths_B)
+        return _masked(self._act(self.second(inner) + self.shortcut(x_BCHW)), lengths_B)
 
 
 class ResidualNet(nn.Module):
@@ -107,10 +115,18 @@ class ResidualNet(nn.Module):
       widths: Channels of each stage.
       blocks: Blocks of each stage; none leaves a first stage that is the stem alone.
       strides: Of the stem's convolutions, each 1 or 2; at least one.
+      act: The activation: ``gelu``, ``relu``, ``sigmoid`` or ``tanh``.
+      pooling: ``average`` over the places, or their ``max``.
     """
 
     def __init__(
-        self, num_in: int, widths: Sequence[int], blocks: Sequence[int], strides: Sequence[int]
+        self,
+        num_in: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        strides: Sequence[int],
+        act: str = "relu",
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         assert len(widths) == len(blocks)
@@ -126,11 +142,11 @@ class ResidualNet(nn.Module):
         for place, (width, number) in enumerate(zip(widths, blocks, strict=True)):
             for block in range(number):
                 stride = 2 if place and not block else 1
-                stages.append(_Block(now, width, stride))
+                stages.append(_Block(now, width, stride, act))
                 now = width
         self.stages = nn.ModuleList(stages)
         self.last: nn.Module = _LastNorm(self.width)
-        self._strides = tuple(strides)
+        self._strides, self._act, self._pooling = tuple(strides), activation(act), pooling
         self.memory_format = torch.channels_last
         """Where convolutions on a CPU are fastest; the answers are the same in any."""
 
@@ -144,15 +160,24 @@ class ResidualNet(nn.Module):
           x_BCHW: Float; zero beyond a row's end.
           lengths_B: Columns of each row that mean something, int64; None: all.
         Returns:
-          The mean over the places that mean something, scaled, (B, width).
+          The mean (or maximum) over the places that mean something, scaled, (B, width).
         """
         x_BCHW = x_BCHW.contiguous(memory_format=self.memory_format)
         for conv, stride in zip(self.stem, self._strides, strict=True):
             lengths_B = _shortened(lengths_B, stride)
-            x_BCHW = _masked(torch.relu_(conv(x_BCHW)), lengths_B)
+            x_BCHW = _masked(self._act(conv(x_BCHW)), lengths_B)
         for block in self.stages:
             lengths_B = _shortened(lengths_B, block.stride)  # type: ignore[arg-type]
             x_BCHW = block(x_BCHW, lengths_B)
+        if self._pooling == "max":
+            if lengths_B is not None:
+                outside_BW = (
+                    torch.arange(x_BCHW.shape[3], device=x_BCHW.device) >= lengths_B[:, None]
+                )
+                # A row of no length at all is silence: its first column stands for it.
+                outside_BW[:, 0] = False
+                x_BCHW = x_BCHW.masked_fill(outside_BW[:, None, None, :], LOWEST)
+            return self.last(x_BCHW.amax((2, 3)))  # type: ignore[no-any-return]
         if lengths_B is None:
             return self.last(x_BCHW.mean((2, 3)))  # type: ignore[no-any-return]
         places_B1 = (lengths_B * x_BCHW.shape[2]).clamp(min=1).to(x_BCHW.dtype)[:, None]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from volano.models._shapes import activation_of, pooling_of
 from volano.models.encoders._residual import ResidualNet
 
 __all__ = ["AudioEncoder", "LogMel", "build_encoder", "encoder_from_config", "mel_matrix"]
@@ -119,6 +120,8 @@ class AudioEncoder(nn.Module):
       widths: Channels of each stage.
       blocks: Blocks of each stage.
       strides: Of the stem's convolutions.
+      act: The activation.
+      pooling: ``average`` over the sound, or its ``max``.
     """
 
     kind: ClassVar[str] = "audio"
@@ -133,9 +136,13 @@ class AudioEncoder(nn.Module):
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         strides: tuple[int, ...],
+        act: str = "relu",
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         self._config = {
+            "act": act,
+            "pooling": pooling,
             "rate": rate,
             "num_bands": num_bands,
             "widths": list(widths),
@@ -143,7 +150,7 @@ class AudioEncoder(nn.Module):
             "strides": list(strides),
         }
         self.spectrogram = LogMel(rate, num_bands)
-        self.net = ResidualNet(1, widths, blocks, strides)
+        self.net = ResidualNet(1, widths, blocks, strides, act, pooling)
         self.width = self.net.width
         self.masks: tuple[str, ...] = ()
         """What training hides spans of: ``time_mask``, ``frequency_mask``; the loop decides."""
@@ -207,11 +214,11 @@ def build_encoder(
 
     Args:
       column: The fitted column: its rate decides the frames.
-      details: Nothing is chosen yet.
+      details: ``activation`` and ``pooling`` where the spec has them.
       root: The wheel's folder.
       num_rows: Training rows: more of them carry a wider net.
     """
-    del details, root
+    del root
     wide = 32 if num_rows >= 10_000 else 24
     return AudioEncoder(
         column.rate,
@@ -219,6 +226,8 @@ def build_encoder(
         widths=(wide, 2 * wide, 4 * wide),
         blocks=(0, 1, 1),
         strides=(1,) if column.rate <= 8000 else (2,),
+        act=activation_of(details, "relu"),
+        pooling=pooling_of(details),
     )
 
 
@@ -230,4 +239,6 @@ def encoder_from_config(config: Mapping[str, Any]) -> AudioEncoder:
         widths=tuple(config["widths"]),
         blocks=tuple(config["blocks"]),
         strides=tuple(config["strides"]),
+        act=config["act"],
+        pooling=config["pooling"],
     )

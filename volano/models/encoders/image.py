@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from volano.errors import AssetError
 from volano.models._pretrained import Pretrained, locate
+from volano.models._shapes import activation_of, pooling_of
+from volano.models.encoders._efficientnet import (
+    MODEL_TYPE,
+    EfficientNetLite,
+    load_efficientnet,
+)
 from volano.models.encoders._residual import ResidualNet
 
 __all__ = ["ImageEncoder", "PretrainedImageEncoder", "build_encoder", "encoder_from_config"]
@@ -40,6 +47,8 @@ class ImageEncoder(nn.Module):
       widths: Channels of each stage.
       blocks: Blocks of each stage.
       strides: Of the stem's convolutions.
+      act: The activation.
+      pooling: ``average`` over the places, or their ``max``.
     """
 
     kind: ClassVar[str] = "image"
@@ -55,15 +64,19 @@ class ImageEncoder(nn.Module):
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         strides: tuple[int, ...],
+        act: str = "relu",
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         self._config = {
+            "act": act,
+            "pooling": pooling,
             "channels": channels,
             "widths": list(widths),
             "blocks": list(blocks),
             "strides": list(strides),
         }
-        self.net = ResidualNet(channels, widths, blocks, strides)
+        self.net = ResidualNet(channels, widths, blocks, strides, act, pooling)
         self.width = self.net.width
         self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
         self.register_buffer("spread", torch.full((1, channels, 1, 1), 64.0))
@@ -90,23 +103,35 @@ class PretrainedImageEncoder(nn.Module):
 
     Args:
       backbone: ``(pixel_values) -> last_hidden_state``, (B, T, H) of a transformer or (B, H, h, w)
-        of a convolutional net.
+        of a convolutional net; or an EfficientNet-Lite. The means and variances of its batch
+        norms stay: those of a few hundred rows, in batches of 32, are worse.
       scaling: Mean and deviation of each channel that it was trained with, in bytes.
+      pooling: ``average``, ``max``, or ``cls`` for the first of a transformer's tokens.
     """
 
     kind: ClassVar[str] = "image"
     keys: ClassVar[tuple[str, ...]] = ("pixels",)
     recipe: ClassVar[str] = "pretrained"
+    pretrained: ClassVar[bool] = True
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, backbone: nn.Module, scaling: tuple[list[float], list[float]]) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        scaling: tuple[list[float], list[float]],
+        pooling: str = "average",
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
-        config = backbone.config
-        self.width = int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1])  # type: ignore[union-attr, index]
-        # Transformers know their positions at one size only.
-        size = getattr(config, "image_size", None)
+        self.backbone, self._pooling = backbone, pooling
+        if isinstance(backbone, EfficientNetLite):
+            config, size = None, None
+            self.width: int = backbone.width
+        else:
+            config = backbone.config
+            self.width = int(getattr(config, "hidden_size", 0) or config.hidden_sizes[-1])  # type: ignore[union-attr, index]
+            # Transformers know their positions at one size only.
+            size = getattr(config, "image_size", None)
         self._size = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
         self._channels = int(getattr(config, "num_channels", 3))
         self._scaling = scaling
@@ -124,14 +149,30 @@ class PretrainedImageEncoder(nn.Module):
             )
         x_BCHW = (x_BCHW - self.mean) / self.spread
         dtype = next(self.backbone.parameters()).dtype
-        hidden = self.backbone(x_BCHW.to(dtype)).last_hidden_state.float()
-        return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)  # type: ignore[no-any-return]
+        hidden = self.backbone(x_BCHW.to(dtype))
+        hidden = getattr(hidden, "last_hidden_state", hidden).float()
+        hidden_BTH = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+        if self._pooling == "cls":
+            return hidden_BTH[:, 0]  # type: ignore[no-any-return]
+        return hidden_BTH.amax(1) if self._pooling == "max" else hidden_BTH.mean(1)  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but for the batch norms, which go on as in evaluation."""
+        super().train(mode)
+        for part in self.backbone.modules():
+            if isinstance(part, _BatchNorm):
+                part.eval()
+        return self
 
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs."""
-        config = self.backbone.config
-        values = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
-        return {"backbone": values, "scaling": [list(part) for part in self._scaling]}
+        if isinstance(self.backbone, EfficientNetLite):
+            values = self.backbone.shape
+        else:
+            config = self.backbone.config
+            values = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        scaling = [list(part) for part in self._scaling]
+        return {"backbone": values, "scaling": scaling, "pooling": self._pooling}
 
 
 def build_encoder(
@@ -148,13 +189,15 @@ def build_encoder(
       AssetError: The weights cannot be read, or not all of them are there (ASSET-107).
     """
     if details.get("encoder", "scratch") != "scratch":
-        return _pretrained(locate(details["encoder"], root))
+        return _pretrained(locate(details["encoder"], root), pooling_of(details))
     wide = 32 if num_rows >= 100_000 else 24 if num_rows >= 1000 else 16
     return ImageEncoder(
         column.channels,
         widths=(wide, 2 * wide, 4 * wide),
         blocks=(0, 1, 1),
         strides=stem_strides(max(column.height, column.width)),
+        act=activation_of(details, "relu"),
+        pooling=pooling_of(details),
     )
 
 
@@ -167,13 +210,18 @@ def stem_strides(size: int) -> tuple[int, ...]:
     return tuple(strides) or (1,)
 
 
-def _pretrained(pretrained: Pretrained) -> PretrainedImageEncoder:
+def _pretrained(pretrained: Pretrained, pooling: str) -> PretrainedImageEncoder:
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = str(pretrained.folder)
+    channels = int(pretrained.config().get("num_channels") or 3)
+    scaling = _scaling(pretrained.folder, channels)
+    if pretrained.config().get("model_type") == MODEL_TYPE:
+        net = load_efficientnet(pretrained.folder, pretrained.config())
+        return PretrainedImageEncoder(net, scaling, pooling)
     try:
         backbone, found = AutoModel.from_pretrained(
             folder,
@@ -199,8 +247,7 @@ def _pretrained(pretrained: Pretrained) -> PretrainedImageEncoder:
             where=folder,
             expected="weights that belong to its config.json",
         )
-    channels = int(getattr(backbone.config, "num_channels", 3))
-    return PretrainedImageEncoder(_without_pooler(backbone), _scaling(pretrained.folder, channels))
+    return PretrainedImageEncoder(_without_pooler(backbone), scaling, pooling)
 
 
 def _scaling(folder: Path, channels: int) -> tuple[list[float], list[float]]:
@@ -232,10 +279,15 @@ def encoder_from_config(config: Mapping[str, Any]) -> nn.Module:
             widths=tuple(config["widths"]),
             blocks=tuple(config["blocks"]),
             strides=tuple(config["strides"]),
+            act=config["act"],
+            pooling=config["pooling"],
         )
+    values = dict(config["backbone"])
+    scaling, pooling = tuple(config["scaling"]), config["pooling"]
+    if values["model_type"] == MODEL_TYPE:
+        return PretrainedImageEncoder(EfficientNetLite(values), scaling, pooling)
     from transformers import AutoConfig, AutoModel
 
-    values = dict(config["backbone"])
     built = AutoConfig.for_model(values.pop("model_type"), **values)
-    mean, spread = config["scaling"]
-    return PretrainedImageEncoder(_without_pooler(AutoModel.from_config(built)), (mean, spread))
+    backbone = _without_pooler(AutoModel.from_config(built))
+    return PretrainedImageEncoder(backbone, scaling, pooling)

@@ -27,6 +27,13 @@ LARGEST_NUMBER = 12.0
 WAVE_FEATURES = 8
 """What the waves of one number are mixed into."""
 
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+}
+
 WAVE_SPREAD = 0.3
 """Deviation of the first frequencies: numbers come at deviation 1, and most waves should not turn
 more than once or twice over all of them."""
@@ -44,6 +51,8 @@ class TableEncoder(nn.Module):
       features: The columns, in the order of the batch.
       width: Width of all layers.
       depth: Number of layers.
+      hidden: Width of each layer, from the bottom, in the place of `width` and `depth`.
+      activation: ``gelu``, ``relu``, ``sigmoid`` or ``tanh``.
       waves: Frequencies c of each number; 0 for none.
       dropout: Share of the hidden values that are dropped.
     """
@@ -56,10 +65,13 @@ class TableEncoder(nn.Module):
         depth: int = 2,
         waves: int = 0,
         dropout: float = 0.0,
+        hidden: Sequence[int] = (),
+        activation: str = "gelu",
     ) -> None:
         super().__init__()
         self.features = tuple(features)
-        self.width, self.depth, self.waves = width, depth, waves
+        self.hidden = tuple(hidden) or (width,) * depth
+        self.width, self.waves, self.activation = self.hidden[-1], waves, activation
         self.dropout = dropout
         num_numbers = sum(feature.size for feature in features)
         if not num_numbers:
@@ -82,12 +94,8 @@ class TableEncoder(nn.Module):
             )
             num_inputs += num_numbers * WAVE_FEATURES
         layers: list[nn.Module] = []
-        for place in range(depth):
-            layers += [
-                nn.Linear(width if place else num_inputs, width),
-                nn.GELU(),
-                nn.Dropout(dropout),
-            ]
+        for before, after in zip((num_inputs, *self.hidden), self.hidden, strict=False):
+            layers += [nn.Linear(before, after), _ACTIVATIONS[activation](), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -117,8 +125,8 @@ class TableEncoder(nn.Module):
         """What `table_encoder_from_config` needs."""
         return {
             "features": [[f.column, f.size, f.num_codes] for f in self.features],
-            "width": self.width,
-            "depth": self.depth,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
             "waves": self.waves,
             "dropout": self.dropout,
         }
@@ -129,8 +137,8 @@ def table_encoder_from_config(config: Mapping[str, Any]) -> TableEncoder:
     features = [TableFeature(*item) for item in config["features"]]
     return TableEncoder(
         features,
-        width=config["width"],
-        depth=config["depth"],
+        hidden=config["hidden"],
+        activation=config["activation"],
         waves=config["waves"],
         dropout=config["dropout"],
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from volano.columns.text import FittedText
 from volano.errors import AssetError
 from volano.models._pretrained import locate
+from volano.models._shapes import SEQUENCES, activation_of, pooling_of
+from volano.models.encoders._pooling import pooled
+from volano.models.encoders._sequence import (
+    SequenceEncoder,
+    build_sequence_encoder,
+    sequence_encoder_from_config,
+)
 
 __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
+
+_POOLING = "volano_pooling"
+"""In a config, beside what transformers keeps there."""
 
 # Legend: B rows, T tokens of the longest row, H width of the encoder.
 
@@ -23,19 +31,20 @@ __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 class TextEncoder(nn.Module):
     """A transformer, the mean over its tokens, and a length of sqrt(H).
 
-    The mean is what sentence encoders are trained with. Its length is fixed so that a linear head
-    sees directions: pretrained lengths differ from model to model, and vary with a text's length.
+    The mean is what sentence encoders are trained with.
 
     Args:
       transformer: A transformers encoder: ``(input_ids, attention_mask) -> last_hidden_state``.
+      pooling: ``average`` of the tokens, their ``max``, or the first of them (``cls``).
     """
 
     kind: ClassVar[str] = "text"
     keys: ClassVar[tuple[str, ...]] = ("ids", "mask")
+    pretrained: bool = False
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, pooling: str = "average") -> None:
         super().__init__()
-        self.transformer = transformer
+        self.transformer, self.pooling = transformer, pooling
         self.width: int = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     def forward(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
@@ -50,7 +59,11 @@ class TextEncoder(nn.Module):
         """What `encoder_from_config` needs."""
         config = self.transformer.config
         found: dict[str, Any] = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
-        return found
+        return found | {_POOLING: self.pooling}
+
+    def token_embedding(self) -> nn.Embedding:
+        """One vector for each token."""
+        return self.transformer.get_input_embeddings()  # type: ignore[operator, no-any-return]
 
     def hidden(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The last hidden state, (B, T, H)."""
@@ -59,14 +72,8 @@ class TextEncoder(nn.Module):
         return output.last_hidden_state  # type: ignore[no-any-return]
 
     def pool(self, hidden_BTH: Tensor, mask_BT: Tensor | None) -> Tensor:
-        """Mean over the tokens that are there, scaled to length sqrt(H); (B, H) in float32."""
-        hidden_BTH = hidden_BTH.float()
-        if mask_BT is None:
-            mean_BH = hidden_BTH.mean(1)
-        else:
-            mask_BT1 = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
-            mean_BH = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1.0)
-        return F.normalize(mean_BH, dim=-1) * math.sqrt(self.width)
+        """One vector of the tokens that are there, scaled to length sqrt(H); (B, H) in float32."""
+        return pooled(hidden_BTH, mask_BT, self.pooling)
 
 
 def _attention() -> dict[str, Any]:
@@ -75,7 +82,7 @@ def _attention() -> dict[str, Any]:
 
 def build_encoder(
     column: FittedText, details: Mapping[str, Any], root: Path, num_rows: int
-) -> TextEncoder:
+) -> TextEncoder | SequenceEncoder:
     """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
 
     Args:
@@ -92,8 +99,12 @@ def build_encoder(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if details["encoder"] in SEQUENCES:
+        return build_sequence_encoder(column, details, num_rows)
+    pooling = pooling_of(details)
     if details["encoder"] == "scratch":
-        return TextEncoder(AutoModel.from_config(_scratch_config(column, num_rows), **_attention()))
+        config = _scratch_config(column, num_rows, activation_of(details, "gelu"))
+        return TextEncoder(AutoModel.from_config(config, **_attention()), pooling)
     pretrained = locate(details["encoder"], root)
     folder = str(pretrained.folder)
     try:
@@ -131,7 +142,9 @@ def build_encoder(
             where=folder,
             expected="a tokenizer that belongs to the weights",
         )
-    return TextEncoder(_without_pooler(transformer))
+    encoder = TextEncoder(_without_pooler(transformer), pooling)
+    encoder.pretrained = True
+    return encoder
 
 
 def _without_pooler(transformer: nn.Module) -> nn.Module:
@@ -141,7 +154,7 @@ def _without_pooler(transformer: nn.Module) -> nn.Module:
     return transformer
 
 
-def _scratch_config(column: FittedText, num_rows: int) -> Any:
+def _scratch_config(column: FittedText, num_rows: int, activation: str) -> Any:
     from transformers import BertConfig
 
     small = num_rows < 50_000
@@ -155,15 +168,19 @@ def _scratch_config(column: FittedText, num_rows: int) -> Any:
         max_position_embeddings=max(64, column.max_tokens),
         type_vocab_size=1,
         pad_token_id=column.pad_id,
+        hidden_act=activation,
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.0,
     )
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder:
+def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder | SequenceEncoder:
     """The encoder that a config describes, with weights to be loaded afterwards."""
+    if "net" in config:
+        return sequence_encoder_from_config(config)
     from transformers import AutoConfig, AutoModel
 
     values = dict(config)
+    pooling = values.pop(_POOLING, "average")
     built = AutoConfig.for_model(values.pop("model_type"), **values)
-    return TextEncoder(_without_pooler(AutoModel.from_config(built, **_attention())))
+    return TextEncoder(_without_pooler(AutoModel.from_config(built, **_attention())), pooling)

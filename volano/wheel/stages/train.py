@@ -17,7 +17,7 @@ from volano.data import Prepared
 from volano.errors import SpecError, nearest
 from volano.evaluation import evaluator
 from volano.models import encoder_identity, save_model
-from volano.spec import ColumnSpec, TrainSpec
+from volano.spec import ColumnSpec, Spec, TrainSpec
 from volano.store import Run
 from volano.tasks import task_for_target
 from volano.training import Fit, Job, compete, learner, learner_kinds, portfolio
@@ -28,12 +28,15 @@ __all__ = ["Evidence", "TrainStage", "check_models", "evidence"]
 OUTPUTS, ANSWERS, HELD_OUT = "validation_outputs.npy", "answers.npy", "held_out.npy"
 
 
-def check_models(spec: TrainSpec) -> None:
-    """Refuse names of models that there are not.
+def check_models(whole: Spec) -> None:
+    """Refuse names of models that there are not, and losses of other tasks.
 
     Raises:
-      SpecError: A name is unknown (SPEC-043), or none is given (044).
+      SpecError: A name is unknown (SPEC-043), or none is given (044), or the loss is none of what
+        the target asks for (045).
     """
+    spec = whole.train
+    _check_loss(spec, task_for_target(whole.target_column.type).kind)
     if spec.models == "auto":
         return
     if not spec.models:
