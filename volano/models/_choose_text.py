@@ -12,6 +12,9 @@ from volano.models._pretrained import identity, is_fetched, locate
 
 __all__ = ["MOST_UNKNOWN", "check", "choose", "fetch", "identity_of"]
 
+OWN = ("pieces", "scratch")
+"""Encoders that start from nothing."""
+
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
 
@@ -21,8 +24,8 @@ def identity_of(
 ) -> dict[str, Any]:
     """See `encoder_identity`."""
     encoder = options["encoder"]
-    if encoder == "scratch":
-        return {"scratch": 1}
+    if encoder in OWN:
+        return {encoder: 1}
     return {"auto": encoder == "auto"} | identity(
         "minilm" if encoder == "auto" else encoder, root, fingerprint
     )
@@ -30,7 +33,7 @@ def identity_of(
 
 def check(options: Mapping[str, Any], root: Path) -> None:
     """See `check_encoder`."""
-    if options["encoder"] in ("auto", "scratch"):
+    if options["encoder"] in ("auto", *OWN):
         return
     if not is_fetched(options["encoder"]):
         pretrained = locate(options["encoder"], root)
@@ -50,8 +53,8 @@ def choose(
     ``tokenizer_json`` and ``longest``; see `choose_encoder`.
     """
     encoder = options["encoder"]
-    if encoder == "scratch":
-        return {"encoder": "scratch", "reason": "the spec says so"}
+    if encoder in OWN:
+        return {"encoder": encoder, "reason": "the spec says so"}
     address = "minilm" if encoder == "auto" else encoder
     pretrained = locate(address, root, say=say)
     tokenizer_json = pretrained.tokenizer_json()

@@ -145,6 +145,7 @@ def fit(
     plan: TrainPlan,
     *,
     task: str = "classification",
+    aim: Objective | None = None,
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -161,6 +162,7 @@ def fit(
       validation: Rows that choose the epoch; may be none, then the last one is kept.
       plan: See `plan_training`.
       task: What the target asks for.
+      aim: What is to be learned; None for the task's own objective.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
@@ -170,7 +172,8 @@ def fit(
     use_cores(None if network.columns else 1)
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
+    if aim is None:
+        aim = objective(task)(np.asarray(train.target), network.head.out_features, plan)
     aim.prepare(network)
     train_feed = _Feed(inputs, train, vocabularies, network, aim)
     validation_feed = _Feed(inputs, validation, vocabularies, network, aim)

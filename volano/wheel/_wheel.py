@@ -414,14 +414,23 @@ class Wheel:
         """
         return self._turn_of(self.store.turn(number))
 
-    def promote(self, number: int) -> Champion:
+    def promote(self, number: int, candidate: str | None = None) -> Champion:
         """Make a turn's bundle the champion, whatever the gate said.
 
+        Args:
+          number: The turn.
+          candidate: Another of its candidates than the chosen one; nothing is trained again.
         Raises:
-          WheelError: There is no such turn (WHEEL-010), it serves already (011), or `clean` has
-            removed its bundle (014).
+          WheelError: There is no such turn (WHEEL-010) or candidate (015), it serves already
+            (011), or `clean` has removed its bundle (014).
         """
         turn = self.show(number)
+        if candidate is not None:
+            from volano.wheel._picked import picked
+
+            run = picked(turn.record, candidate, self._setting, self.progress)
+            self.store.crown(number, run.artifact.digest, f"{candidate}, picked by hand")
+            return self.champion()
         champion = self.store.champion()
         if champion is not None and champion.turn == number:
             raise WheelError(11, f"turn {number} is the champion already", expected="another turn")

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from volano.columns.text import FittedText
+from volano.columns.text import FittedPieces, FittedText
 from volano.errors import AssetError
 from volano.models._pretrained import locate
+from volano.models.encoders._pieces import PiecesEncoder
 
 __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 
@@ -74,8 +75,8 @@ def _attention() -> dict[str, Any]:
 
 
 def build_encoder(
-    column: FittedText, details: Mapping[str, Any], root: Path, num_rows: int
-) -> TextEncoder:
+    column: FittedText | FittedPieces, details: Mapping[str, Any], root: Path, num_rows: int
+) -> TextEncoder | PiecesEncoder:
     """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
 
     Args:
@@ -87,6 +88,8 @@ def build_encoder(
       AssetError: The weights cannot be read, or not all of them are there (ASSET-107), or the
         tokenizer has more tokens than they (108).
     """
+    if isinstance(column, FittedPieces):
+        return PiecesEncoder(column.num_buckets)
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -160,8 +163,10 @@ def _scratch_config(column: FittedText, num_rows: int) -> Any:
     )
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder:
+def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder | PiecesEncoder:
     """The encoder that a config describes, with weights to be loaded afterwards."""
+    if "num_buckets" in config:
+        return PiecesEncoder(**config)
     from transformers import AutoConfig, AutoModel
 
     values = dict(config)
