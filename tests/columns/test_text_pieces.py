@@ -1,7 +1,8 @@
-"""Texts as buckets of hashed pieces: the same everywhere, of their own row alone, and saved whole."""
+"""Texts as buckets of hashed pieces: the same everywhere, and of their own row alone."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def pieces(text: str) -> set[tuple[str, ...]]:
     """What is to be hashed, spelled out: words, pairs of words, runs of 2 to 5 characters."""
     words = pieces_of_text(text).split()
     found = {("word", word) for word in words} | {
-        ("pair", *pair) for pair in zip(words, words[1:], strict=False)
+        ("pair", *pair) for pair in itertools.pairwise(words)
     }
     for word in words:
         whole = f" {word} "

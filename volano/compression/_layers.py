@@ -27,10 +27,10 @@ def suits(model: Compact) -> str | None:
     return None
 
 
-def settings(model: Compact, num_rows: int) -> Sequence[Settings]:
+def settings(model: Compact, work: Work) -> Sequence[Settings]:
     """A third of the layers, then a half, then one."""
     depth = max(_depths(model))
-    epochs = max(1, min(10, round(ROWS_LEARNED / max(1, num_rows))))
+    epochs = max(1, min(10, round(ROWS_LEARNED / max(1, work.num_rows))))
     layers = dict.fromkeys((max(1, round(depth / 3)), max(1, depth // 2), 1))
     return [{"layers": count, "epochs": epochs} for count in layers if count < depth]
 

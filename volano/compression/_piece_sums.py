@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from volano.columns import FittedColumn
+import numpy as np
+
+from volano.columns import FittedColumn, Ragged
 from volano.columns.text import FittedPieces, FittedText
 from volano.compression._contract import Compact, Settings, Work
 
 __all__ = ["build", "settings", "suits"]
 
-ROWS_LEARNED = 400_000
+ROWS_LEARNED = 200_000
 """Rows that a student learns from in all, repeated as often as it takes."""
+
+COUNTED_ROWS = 20_000
+FEWEST, MOST = 1 << 10, 1 << 17
+"""Buckets of the middle size."""
 
 
 def suits(model: Compact) -> str | None:
@@ -27,12 +34,21 @@ def suits(model: Compact) -> str | None:
     return None
 
 
-def settings(model: Compact, num_rows: int) -> Sequence[Settings]:
-    """From the middle outwards."""
-    del model
-    epochs = max(3, min(40, round(ROWS_LEARNED / max(1, num_rows))))
-    sizes = ((1 << 15, 64), (1 << 17, 64), (1 << 13, 64), (1 << 16, 96), (1 << 14, 32))
+def settings(model: Compact, work: Work) -> Sequence[Settings]:
+    """From the middle outwards: about two pieces share a bucket, then one, then eight."""
+    epochs = max(3, min(20, round(ROWS_LEARNED / max(1, work.num_rows))))
+    kinds = sum(_num_pieces(work.texts(name)) for name in model.model.columns)
+    middle = min(MOST, max(FEWEST, 1 << round(math.log2(max(1, kinds) / 2))))
+    sizes = ((middle, 64), (2 * middle, 96), (middle // 4, 64), (4 * middle, 64), (middle // 2, 32))
     return [{"buckets": buckets, "width": width, "epochs": epochs} for buckets, width in sizes]
+
+
+def _num_pieces(texts: Sequence[str]) -> int:
+    """Different pieces of some texts, as far as 30 bits tell them apart."""
+    some = texts[:: max(1, -(-len(texts) // COUNTED_ROWS))]
+    found = FittedPieces.of("", some, 1 << 30).encode(some).arrays["pieces"]
+    assert isinstance(found, Ragged)
+    return len(np.unique(found.flat))
 
 
 def label(settings: Settings) -> str:

@@ -24,7 +24,7 @@ class Students(Protocol):
 
     def suits(self, model: Compact) -> str | None: ...
 
-    def settings(self, model: Compact, num_rows: int) -> Sequence[Settings]: ...
+    def settings(self, model: Compact, work: Work) -> Sequence[Settings]: ...
 
     def label(self, settings: Settings) -> str: ...
 
@@ -60,12 +60,11 @@ class DistilPass:
         return None if None in reasons else "; ".join(str(reason) for reason in reasons)
 
     def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
-        num_rows = work.num_rows
         return [
             {"student": kind, **found}
             for kind in _KINDS
             if _students(kind).suits(model) is None
-            for found in _students(kind).settings(model, num_rows)
+            for found in _students(kind).settings(model, work)
         ]
 
     def label(self, settings: Settings) -> str:

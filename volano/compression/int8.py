@@ -143,6 +143,8 @@ class _Watched:
 
     def runs(self, calibration: Calibration) -> Iterator[dict[str, NDArray[np.float32]]]:
         """The values for each calibration batch."""
+        if not self._names:
+            return  # asked for nothing, a session gives everything
         for batch in calibration.batches:
             found = self._session.run(self._names, dict(batch))
             yield dict(zip(self._names, found, strict=True))

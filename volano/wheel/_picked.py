@@ -13,9 +13,7 @@ from volano.wheel._stage import Setting, run_stage
 __all__ = ["picked"]
 
 
-def picked(
-    record: Mapping[str, Any], name: str, setting: Setting, progress: Progress
-) -> Run:
+def picked(record: Mapping[str, Any], name: str, setting: Setting, progress: Progress) -> Run:
     """Make the bundle of a candidate ready to serve, as deploy does with the chosen one.
 
     Args:
