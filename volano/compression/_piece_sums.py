@@ -53,7 +53,12 @@ def _num_pieces(texts: Sequence[str]) -> int:
 
 def label(settings: Settings) -> str:
     """``pieces32k-64``: 32,768 vectors of 64 numbers."""
-    return f"pieces{settings['buckets'] >> 10}k-{settings['width']}"
+    buckets = settings["buckets"]
+    return (
+        f"pieces{buckets >> 10}k-{settings['width']}"
+        if buckets >= 1024
+        else (f"pieces{buckets}-{settings['width']}")
+    )
 
 
 def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[str, FittedColumn]]:

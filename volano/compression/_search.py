@@ -119,9 +119,9 @@ class _Trying:
             if attempt.made is not None:
                 last = attempt
 
-    def student(self, distil: Pass, settings: Settings) -> Iterator[Attempt]:
+    def student(self, distil: Pass, settings: Settings, mark: str = "") -> Iterator[Attempt]:
         """A student, and what the other passes make of it."""
-        attempt = self._tried(Attempt("", (), self._teacher), distil, settings)
+        attempt = self._tried(Attempt("", (), self._teacher), distil, settings, mark)
         yield attempt
         if attempt.made is not None:
             yield from self.finished(attempt)
@@ -134,8 +134,7 @@ class _Trying:
                 return
             short = {**each, "epochs": max(1, math.floor(each["epochs"] * FIRST_LOOK))}
             best: Measured | None = None
-            for attempt in self.student(distil, short):
-                attempt.name += "-look"
+            for attempt in self.student(distil, short, "-look"):
                 if attempt.measured is not None:
                     best = attempt.measured
                 yield attempt
@@ -154,9 +153,9 @@ class _Trying:
     def _late(self) -> bool:
         return time.monotonic() > self._work.deadline
 
-    def _tried(self, before: Attempt, each: Pass, settings: Settings) -> Attempt:
+    def _tried(self, before: Attempt, each: Pass, settings: Settings, mark: str = "") -> Attempt:
         label = getattr(each, "label", None)
-        shown = label(settings) if label is not None else each.name
+        shown = (label(settings) if label is not None else each.name) + mark
         steps = (*before.steps, (each.name, settings))
         attempt = Attempt("-".join(part for part in (before.name, shown) if part), steps, None)
         started = time.monotonic()

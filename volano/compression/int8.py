@@ -103,6 +103,23 @@ def _is_table(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> boo
     return large and axis == 0 and table.data_type == onnx.TensorProto.FLOAT
 
 
+def _sums(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
+) -> dict[str, onnx.NodeProto]:
+    """Rows looked up in a table that only a product from the left uses, by what they are called."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    found = {}
+    for node in nodes:
+        after = users.get(node.output[0], [])
+        alone = len(after) == 1 and after[0].op_type == "MatMul"
+        if alone and after[0].input[1] == node.output[0] and _is_table(node, weights):
+            found[node.output[0]] = node
+    return found
+
+
 def _biases(
     nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
 ) -> dict[str, str]:
@@ -233,9 +250,13 @@ class _Rewrite:
     def run(self) -> onnx.ModelProto:
         nodes = list(self._source.graph.node)
         biases = _biases(nodes, self._weights)
+        sums = _sums(nodes, self._weights)
         for node in nodes:
-            if node.name in biases.values():
-                continue  # done by the multiplication that it followed
+            if node.name in biases.values() or node.output[0] in sums:
+                continue  # done by the multiplication that it followed, or that follows it
+            if node.op_type == "MatMul" and node.input[1] in sums:
+                self._sum(node, sums[node.input[1]])
+                continue
             if _is_product(node, self._weights) and node.op_type == "MatMul":
                 self._matmul(
                     node, next((n for n in nodes if n.name == biases.get(node.name)), None)
@@ -310,8 +331,37 @@ class _Rewrite:
         inputs = [value, weight, node.input[2], scale, weight_scale, lengths, zero]
         self._node("QAttention", inputs, node.output[0], domain=FUSED, num_heads=heads)
 
+    def _sum(self, node: onnx.NodeProto, looked_up: onnx.NodeProto) -> None:
+        """x T[r] with a table T in 8 bits: (x s[r]) Q[r], so that scales meet the few and not the
+        many.
+        """
+        (table, rows), out = looked_up.input, node.output[0]
+        self._table(table)
+        floats = onnx.TensorProto.FLOAT
+        codes = self._node("Gather", [f"{table}.i8", rows], f"{out}.codes")
+        codes = self._node("Cast", [codes], f"{out}.floats", to=floats)
+        # (..., P, 1) of the table's rows as (..., 1, P), as the factors of the sum are.
+        scales = self._node("Gather", [f"{table}.scale", rows], f"{out}.scales")
+        scales = self._node("Cast", [scales], f"{out}.factors", to=floats)
+        last = self._constant(np.array([-1], np.int64), f"{out}.last")
+        scales = self._node("Squeeze", [scales, last], f"{out}.flat")
+        place = self._constant(np.array([-2], np.int64), f"{out}.place")
+        scales = self._node("Unsqueeze", [scales, place], f"{out}.across")
+        scaled = self._node("Mul", [node.input[0], scales], f"{out}.scaled")
+        self._node("MatMul", [scaled, codes], out)
+
     def _looked_up(self, table: str, rows: str, out: str) -> str:
-        """Rows of a table that is kept in 8 bits, each row at its own scale."""
+        """Rows of a table that is kept in 8 bits."""
+        self._table(table)
+        floats = onnx.TensorProto.FLOAT
+        codes_in = self._node("Gather", [f"{table}.i8", rows], f"{out}.codes")
+        scales_in = self._node("Gather", [f"{table}.scale", rows], f"{out}.scales")
+        codes_in = self._node("Cast", [codes_in], f"{out}.floats", to=floats)
+        scales_in = self._node("Cast", [scales_in], f"{out}.factors", to=floats)
+        return self._node("Mul", [codes_in, scales_in], out)
+
+    def _table(self, table: str) -> None:
+        """A table in 8 bits, each row at its own scale."""
         if f"{table}.i8" not in {item.name for item in self._added}:
             values = numpy_helper.to_array(self._weights[table])
             # In 16 bits, as there is one for each row: the codes are made for what it rounds to.
@@ -320,12 +370,6 @@ class _Rewrite:
             codes = np.clip(np.round(values / scale.astype(np.float32)), -127, 127)
             self._constant(codes.astype(np.int8), f"{table}.i8")
             self._constant(scale, f"{table}.scale")
-        floats = onnx.TensorProto.FLOAT
-        codes_in = self._node("Gather", [f"{table}.i8", rows], f"{out}.codes")
-        scales_in = self._node("Gather", [f"{table}.scale", rows], f"{out}.scales")
-        codes_in = self._node("Cast", [codes_in], f"{out}.floats", to=floats)
-        scales_in = self._node("Cast", [scales_in], f"{out}.factors", to=floats)
-        return self._node("Mul", [codes_in, scales_in], out)
 
     def _embedding(self, node: onnx.NodeProto) -> None:
         """Word vectors in 8 bits, each at its own scale; only those of a batch become floats."""
