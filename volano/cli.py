@@ -407,12 +407,15 @@ def show(
 @app.command()
 def promote(
     number: Number,
+    candidate: Annotated[
+        str | None, typer.Option(help="Another of its candidates; 'volano show' lists them.")
+    ] = None,
     folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Make a turn's bundle the champion, whatever the gate said."""
     with _wheel(folder) as wheel:
-        _show_champion(wheel.promote(number), as_json)
+        _show_champion(wheel.promote(number, candidate), as_json)
 
 
 @app.command()

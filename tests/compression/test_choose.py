@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from volano.compression import Candidate, choose
+from volano.compression import Candidate, Goal, choose
 
 RANDOM = np.random.default_rng(0)
 RIGHT = (RANDOM.random(600) < 0.9).astype(float)
@@ -24,7 +24,7 @@ def test_a_simpler_model_that_is_as_good_ships() -> None:
             Candidate("boosted", 900, RIGHT, likelihoods=likely),
             Candidate("linear", 100, RIGHT, likelihoods=likely + RANDOM.normal(0, 0.1, 600)),
         ],
-        0.005,
+        Goal(0.005),
     )
     assert chosen == 1
     assert [row["chosen"] for row in rows] == [False, True]
@@ -37,7 +37,7 @@ def test_a_model_that_is_as_often_right_and_less_sure_does_not() -> None:
             Candidate("boosted", 900, RIGHT, likelihoods=likely),
             Candidate("linear", 100, RIGHT, likelihoods=likely - 0.05 + RANDOM.normal(0, 0.1, 600)),
         ],
-        0.005,
+        Goal(0.005),
     )
     assert chosen == 0
     assert rows[1]["refused"] == "another model, and shown to be worse"
@@ -50,7 +50,7 @@ def test_a_compressed_graph_need_only_be_as_often_right() -> None:
             Candidate("fp32", 900, RIGHT, likelihoods=np.full(600, -0.3)),
             Candidate("int8", 300, RIGHT),
         ],
-        0.005,
+        Goal(0.005),
     )
     assert chosen == 1
 
@@ -61,16 +61,16 @@ def test_one_that_loses_more_than_the_margin_does_not_ship() -> None:
         Candidate("linear", 100, flipped(0.05), likelihoods=np.zeros(600)),
         Candidate("failed", 0, None, {"refused": "failed: no"}),
     ]
-    chosen, rows = choose(candidates, 0.005)
+    chosen, rows = choose(candidates, Goal(0.005))
     assert chosen == 0
     assert "margin 0.50%" in rows[1]["refused"]
     assert rows[2]["refused"] == "failed: no"
-    assert choose(candidates, 0.10)[0] == 1
+    assert choose(candidates, Goal(0.10))[0] == 1
 
 
 def test_without_validation_rows_the_first_ships() -> None:
     none = np.zeros(0)
-    chosen, rows = choose([Candidate("a", 9, none), Candidate("b", 1, none)], 0.005)
+    chosen, rows = choose([Candidate("a", 9, none), Candidate("b", 1, none)], Goal(0.005))
     assert chosen == 0
     assert "no validation rows" in rows[1]["refused"]
 

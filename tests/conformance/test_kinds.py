@@ -33,7 +33,7 @@ from volano.columns.category import FittedCategory
 from volano.columns.labels import FittedLabels
 from volano.columns.number import NumberColumn
 from volano.columns.series import FittedSeries
-from volano.compression import Calibration, pass_kinds
+from volano.compression import Calibration, compression_pass, pass_kinds
 from volano.errors import BundleError, RequestError, SpecError
 from volano.spec import parse_spec
 from volano.tasks import Task, task_kinds
@@ -108,7 +108,18 @@ def test_tasks(kind: str) -> None:
         check_task(task, target, outputs)
 
 
-@pytest.mark.parametrize("kind", pass_kinds())
+def test_every_pass_says_what_it_does() -> None:
+    for kind in pass_kinds():
+        made = compression_pass(kind)
+        assert made.name == kind
+        assert made.version >= 1
+        assert made.trains in (True, False)
+
+
+GRAPH_PASSES = [kind for kind in pass_kinds() if not compression_pass(kind).trains]
+
+
+@pytest.mark.parametrize("kind", GRAPH_PASSES)
 def test_passes(kind: str) -> None:
     random = np.random.default_rng(0)
     weight = numpy_helper.from_array(random.normal(0, 0.1, (64, 128)).astype(np.float32), "w")

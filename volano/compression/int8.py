@@ -28,8 +28,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from volano.compression._contract import Calibration
-from volano.errors import BundleError
+from volano.compression._contract import Calibration, Compact, Settings, Work
 
 __all__ = ["Int8Pass"]
 
@@ -50,6 +49,9 @@ without smoothing, and 0.0227, 0.0035, 0.0030, 0.0035 and 0.0055 at 0.5, 0.7, 0.
 SMALLEST_WEIGHT = 4096
 """Weights with fewer values stay as they are: nothing is gained, and a head's accuracy is lost."""
 
+SMALLEST_SCALE = 6e-8
+"""The least number above 0 that 16 bits can say."""
+
 FUSED = "com.microsoft"
 
 
@@ -57,17 +59,28 @@ class Int8Pass:
     """Multiplications with weights, attention and embeddings in 8 bits."""
 
     name: ClassVar[str] = "int8"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    trains: ClassVar[bool] = False
 
-    def apply(self, graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
-        weights = {item.name: item for item in graph.graph.initializer}
-        targets = [node for node in graph.graph.node if _is_product(node, weights)]
-        if not targets:
-            raise BundleError(
-                30,
-                "the graph has no multiplication with weights that could be done in 8 bits",
-                expected="a graph with MatMul or Attention",
-            )
+    def suits(self, model: Compact, work: Work) -> str | None:
+        del work
+        weights = {item.name: item for item in model.graph.graph.initializer}
+        if not any(_is_product(node, weights) for node in model.graph.graph.node) and not any(
+            _is_table(node, weights) for node in model.graph.graph.node
+        ):
+            return "the graph has no multiplication with weights that could be done in 8 bits"
+        return None
+
+    def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
+        del model, work
+        return ({},)
+
+    def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
+        del settings
+        graph = self._graph(model.graph, work.calibration(model.inputs))
+        return Compact(model.inputs, graph)
+
+    def _graph(self, graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
         smooth = _smoothed(graph, calibration)
         weights = {item.name: item for item in smooth.graph.initializer}
         values = {node.input[0] for node in smooth.graph.node if _is_product(node, weights)}
@@ -78,6 +91,33 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     if node.op_type not in ("MatMul", "Attention") or node.input[1] not in weights:
         return False
     return int(np.prod(weights[node.input[1]].dims)) >= SMALLEST_WEIGHT
+
+
+def _is_table(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Whether rows of a constant matrix are looked up."""
+    if node.op_type != "Gather" or node.input[0] not in weights:
+        return False
+    table = weights[node.input[0]]
+    axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
+    large = len(table.dims) == 2 and int(np.prod(table.dims)) >= SMALLEST_WEIGHT
+    return large and axis == 0 and table.data_type == onnx.TensorProto.FLOAT
+
+
+def _sums(
+    nodes: Sequence[onnx.NodeProto], weights: dict[str, onnx.TensorProto]
+) -> dict[str, onnx.NodeProto]:
+    """Rows looked up in a table that only a product from the left uses, by what they are called."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    found = {}
+    for node in nodes:
+        after = users.get(node.output[0], [])
+        alone = len(after) == 1 and after[0].op_type == "MatMul"
+        if alone and after[0].input[1] == node.output[0] and _is_table(node, weights):
+            found[node.output[0]] = node
+    return found
 
 
 def _biases(
@@ -120,6 +160,8 @@ class _Watched:
 
     def runs(self, calibration: Calibration) -> Iterator[dict[str, NDArray[np.float32]]]:
         """The values for each calibration batch."""
+        if not self._names:
+            return  # asked for nothing, a session gives everything
         for batch in calibration.batches:
             found = self._session.run(self._names, dict(batch))
             yield dict(zip(self._names, found, strict=True))
@@ -208,9 +250,13 @@ class _Rewrite:
     def run(self) -> onnx.ModelProto:
         nodes = list(self._source.graph.node)
         biases = _biases(nodes, self._weights)
+        sums = _sums(nodes, self._weights)
         for node in nodes:
-            if node.name in biases.values():
-                continue  # done by the multiplication that it followed
+            if node.name in biases.values() or node.output[0] in sums:
+                continue  # done by the multiplication that it followed, or that follows it
+            if node.op_type == "MatMul" and node.input[1] in sums:
+                self._sum(node, sums[node.input[1]])
+                continue
             if _is_product(node, self._weights) and node.op_type == "MatMul":
                 self._matmul(
                     node, next((n for n in nodes if n.name == biases.get(node.name)), None)
@@ -219,6 +265,8 @@ class _Rewrite:
                 self._attention(node)
             elif node.op_type == "EmbedLayerNormalization":
                 self._embedding(node)
+            elif _is_table(node, self._weights):
+                self._looked_up(node.input[0], node.input[1], node.output[0])
             else:
                 self._nodes.append(node)
         used = {name for node in self._nodes for name in node.input}
@@ -283,19 +331,51 @@ class _Rewrite:
         inputs = [value, weight, node.input[2], scale, weight_scale, lengths, zero]
         self._node("QAttention", inputs, node.output[0], domain=FUSED, num_heads=heads)
 
+    def _sum(self, node: onnx.NodeProto, looked_up: onnx.NodeProto) -> None:
+        """x T[r] with a table T in 8 bits: (x s[r]) Q[r], so that scales meet the few and not the
+        many.
+        """
+        (table, rows), out = looked_up.input, node.output[0]
+        self._table(table)
+        floats = onnx.TensorProto.FLOAT
+        codes = self._node("Gather", [f"{table}.i8", rows], f"{out}.codes")
+        codes = self._node("Cast", [codes], f"{out}.floats", to=floats)
+        # (..., P, 1) of the table's rows as (..., 1, P), as the factors of the sum are.
+        scales = self._node("Gather", [f"{table}.scale", rows], f"{out}.scales")
+        scales = self._node("Cast", [scales], f"{out}.factors", to=floats)
+        last = self._constant(np.array([-1], np.int64), f"{out}.last")
+        scales = self._node("Squeeze", [scales, last], f"{out}.flat")
+        place = self._constant(np.array([-2], np.int64), f"{out}.place")
+        scales = self._node("Unsqueeze", [scales, place], f"{out}.across")
+        scaled = self._node("Mul", [node.input[0], scales], f"{out}.scaled")
+        self._node("MatMul", [scaled, codes], out)
+
+    def _looked_up(self, table: str, rows: str, out: str) -> str:
+        """Rows of a table that is kept in 8 bits."""
+        self._table(table)
+        floats = onnx.TensorProto.FLOAT
+        codes_in = self._node("Gather", [f"{table}.i8", rows], f"{out}.codes")
+        scales_in = self._node("Gather", [f"{table}.scale", rows], f"{out}.scales")
+        codes_in = self._node("Cast", [codes_in], f"{out}.floats", to=floats)
+        scales_in = self._node("Cast", [scales_in], f"{out}.factors", to=floats)
+        return self._node("Mul", [codes_in, scales_in], out)
+
+    def _table(self, table: str) -> None:
+        """A table in 8 bits, each row at its own scale."""
+        if f"{table}.i8" not in {item.name for item in self._added}:
+            values = numpy_helper.to_array(self._weights[table])
+            # In 16 bits, as there is one for each row: the codes are made for what it rounds to.
+            scale = (np.abs(values).max(axis=1, keepdims=True) / 127).astype(np.float16)
+            scale = np.maximum(scale, np.float16(SMALLEST_SCALE))
+            codes = np.clip(np.round(values / scale.astype(np.float32)), -127, 127)
+            self._constant(codes.astype(np.int8), f"{table}.i8")
+            self._constant(scale, f"{table}.scale")
+
     def _embedding(self, node: onnx.NodeProto) -> None:
         """Word vectors in 8 bits, each at its own scale; only those of a batch become floats."""
-        words = node.input[2]
-        values = numpy_helper.to_array(self._weights[words])
-        scale = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-10)
-        codes = self._constant(np.round(values / scale).astype(np.int8), f"{words}.i8")
-        scales = self._constant(scale.astype(np.float32), f"{words}.scale")
         out = node.output[0]
         ids = node.input[0]
-        rows = self._node("Gather", [codes, ids], f"{out}.rows")
-        rows = self._node("Cast", [rows], f"{out}.floats", to=onnx.TensorProto.FLOAT)
-        factor = self._node("Gather", [scales, ids], f"{out}.factors")
-        rows = self._node("Mul", [rows, factor], f"{out}.words")
+        rows = self._looked_up(node.input[2], ids, f"{out}.words")
         # Position p of every row is column p: the first T rows of the table, T = tokens.
         one = self._constant(np.array([1], np.int64), f"{out}.first")
         two = self._constant(np.array([2], np.int64), f"{out}.second")

@@ -33,6 +33,7 @@ from volano.evaluation.metrics import (
 )
 from volano.evaluation.regression import conformal_half_width, regression_report
 from volano.evaluation.rows import align_names, scores_by_name
+from volano.evaluation.slices import row_slices
 from volano.evaluation.spending import AlphaSpending, minimum_rows
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "not_worse",
     "regression_report",
     "row_scores",
+    "row_slices",
     "scores_by_name",
     "softmax",
     "table_baselines",

@@ -50,9 +50,9 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         model.family == "network"
         and model.table is None
         and model.fusion is None
-        and all(_is_bert(encoder) for encoder in model.encoders)
+        and all(_is_bert(each) or _sums(each) for each in model.encoders)
     ):
-        return _bert_graph(model)
+        return _written_graph(model)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph
 
@@ -103,21 +103,16 @@ def _is_bert(encoder: Any) -> bool:
     return is_bert_shaped(transformer.config)
 
 
-def _bert_graph(network: Network) -> onnx.ModelProto:
-    configs = [encoder.transformer.config for encoder in network.encoders]  # type: ignore[union-attr]
+def _sums(encoder: Any) -> bool:
+    return getattr(encoder, "recipe", "") == "pieces"
+
+
+def _written_graph(network: Network) -> onnx.ModelProto:
     writer = GraphWriter()
-    features = []
-    for place, (column, config) in enumerate(zip(network.columns, configs, strict=True)):
-        prefix = f"encoders.{place}.transformer."
-        weights = {
-            name.removeprefix(prefix): value.detach().float().numpy()
-            for name, value in network.state_dict().items()
-            if name.startswith(prefix)
-        }
-        shape = ["rows", f"tokens_{place}"]
-        ids = writer.input(f"{column}.ids", np.int64, shape)
-        mask = writer.input(f"{column}.mask", np.int64, shape)
-        features.append(write_bert_features(writer, ids, mask, weights, config))
+    features = [
+        (_write_bert if _is_bert(encoder) else _write_pieces)(writer, network, place)
+        for place, encoder in enumerate(network.encoders)
+    ]
     joined = features[0] if len(features) == 1 else writer.node("Concat", features, axis=-1)
     head = network.head
     product = writer.node(
@@ -129,6 +124,32 @@ def _bert_graph(network: Network) -> onnx.ModelProto:
         outputs = writer.node("Mul", [outputs, writer.weight(scale)])
         outputs = writer.node("Add", [outputs, writer.weight(shift)])
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
+
+
+def _write_bert(writer: GraphWriter, network: Network, place: int) -> str:
+    prefix = f"encoders.{place}.transformer."
+    weights = {
+        name.removeprefix(prefix): value.detach().float().numpy()
+        for name, value in network.state_dict().items()
+        if name.startswith(prefix)
+    }
+    column, shape = network.columns[place], ["rows", f"tokens_{place}"]
+    ids = writer.input(f"{column}.ids", np.int64, shape)
+    mask = writer.input(f"{column}.mask", np.int64, shape)
+    config = network.encoders[place].transformer.config  # type: ignore[union-attr]
+    return write_bert_features(writer, ids, mask, weights, config)
+
+
+def _write_pieces(writer: GraphWriter, network: Network, place: int) -> str:
+    # s E[p] : (B, 1, P) x (B, P, H)
+    column, shape = network.columns[place], ["rows", f"pieces_{place}"]
+    pieces = writer.input(f"{column}.pieces", np.int64, shape)
+    shares = writer.input(f"{column}.shares", np.float32, shape)
+    table = network.encoders[place].embeddings.detach().float().numpy()  # type: ignore[operator]
+    one = writer.weight(np.array([1], np.int64))
+    vectors_BPH = writer.node("Gather", [writer.weight(table, "pieces"), pieces])
+    sum_B1H = writer.node("MatMul", [writer.node("Unsqueeze", [shares, one]), vectors_BPH])
+    return writer.node("Squeeze", [sum_B1H, one])
 
 
 _GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

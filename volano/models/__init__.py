@@ -26,6 +26,7 @@ from volano.models.trees import TreesModel, tree_matrix
 
 if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
+    from volano.models.encoders._pieces import PiecesEncoder
     from volano.models.encoders.text import TextEncoder
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "LinearModel",
     "Member",
     "Network",
+    "PiecesEncoder",
     "Pretrained",
     "TableFeature",
     "TextEncoder",
@@ -66,6 +68,7 @@ __all__ = [
 
 _HOMES = {
     "Network": "volano.models._network",
+    "PiecesEncoder": "volano.models.encoders._pieces",
     "TextEncoder": "volano.models.encoders.text",
     "build_network": "volano.models._network",
     "load_weights": "volano.models._network",

@@ -13,8 +13,8 @@ from volano.models._shapes import SEQUENCES
 
 __all__ = ["MOST_UNKNOWN", "check", "choose", "fetch", "identity_of"]
 
-OWN = ("scratch", *SEQUENCES)
-"""Encoders from scratch, with a tokenizer of their own."""
+OWN = ("pieces", "scratch", *SEQUENCES)
+"""Encoders that start from nothing."""
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens above which a pretrained tokenizer does not know the script."""
@@ -26,7 +26,7 @@ def identity_of(
     """See `encoder_identity`."""
     encoder = options["encoder"]
     if encoder in OWN:
-        return {"scratch": 1} if encoder == "scratch" else {"net": encoder}
+        return {"net": encoder} if encoder in SEQUENCES else {encoder: 1}
     return {"auto": encoder == "auto"} | identity(
         "minilm" if encoder == "auto" else encoder, root, fingerprint
     )

@@ -73,13 +73,18 @@ class EncodedRows:
     num_rows: int
     notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
-    def widths(self) -> NDArray[np.int64]:
-        """What each row costs the graph: the longest of its ragged inputs; shape (num_rows,)."""
+    def widths(self, costs: Mapping[str, float]) -> NDArray[np.int64]:
+        """What each row costs the graph: the dearest of its ragged inputs; shape (num_rows,).
+
+        Args:
+          costs: Column -> what a cell of it costs, as a share of a transformer's token; 1 without.
+        """
         widths = np.ones(self.num_rows, np.int64)
-        for encoded in self.columns.values():
+        for name, encoded in self.columns.items():
             for array in encoded.arrays.values():
                 if isinstance(array, Ragged):
-                    widths = np.maximum(widths, array.lengths)
+                    cost = np.ceil(array.lengths * costs.get(name, 1.0)).astype(np.int64)
+                    widths = np.maximum(widths, cost)
         return widths
 
 
@@ -123,6 +128,9 @@ class Model:
             files.verify()
         finally:
             files.close()
+        self._costs = {
+            name: float(getattr(column, "cell_cost", 1.0)) for name, column in self.inputs.items()
+        }
         self._wanted = {item.name for item in self._session.get_inputs()}
         self._refuse_other_inputs()
 
@@ -261,7 +269,7 @@ class Model:
             rows = np.arange(encoded.num_rows, dtype=np.int64)
         parts: list[NDArray[np.float32]] = []
         order: list[NDArray[np.int64]] = []
-        for places in _batches(encoded.widths()[rows]):
+        for places in _batches(encoded.widths(self._costs)[rows]):
             parts.append(self.run(encoded, rows[places]))
             order.append(places)
         stacked = np.concatenate(parts)

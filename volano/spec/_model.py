@@ -246,10 +246,21 @@ class CompressSpec(_Section):
     """How much smaller the bundle may become, and at what price."""
 
     margin: Fraction = Field(
-        0.005, description="the most that the metric may fall for a smaller graph"
+        0.005, description="the most that the metric may fall for a smaller model"
+    )
+    size: SizeBytes | None = Field(
+        None, description="the most that the bundle should take on disk, such as 8MB"
+    )
+    latency: Milliseconds | None = Field(
+        None, description="the most that one row should take here, median, such as 2ms"
+    )
+    budget: Seconds | None = Field(
+        None,
+        description="how long to look for smaller models, such as 10m; without it the first "
+        "setting of each pass is tried",
     )
     passes: tuple[str, ...] = Field(
-        ("int8",), description="the graphs to try beside the uncompressed one"
+        ("distil", "vocabulary", "int8"), description="what may be done, in this order"
     )
 
 

@@ -8,7 +8,7 @@ Each raises `AssertionError` that says which promise of the contract is broken:
 """
 
 from volano.testing._columns import check_column
-from volano.testing._passes import check_pass
+from volano.testing._passes import GraphWork, check_pass
 from volano.testing._tasks import check_task
 
-__all__ = ["check_column", "check_pass", "check_task"]
+__all__ = ["GraphWork", "check_column", "check_pass", "check_task"]

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from volano.compression import Calibration, Pass, compression_pass
+from volano.columns import FittedColumn
+from volano.compression import Calibration, Compact, Pass, compression_pass
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["check_pass"]
+__all__ = ["GraphWork", "check_pass"]
+
+
+class GraphWork:
+    """What a pass that changes the graph alone may look at: batches, and nothing to learn from."""
+
+    task = "classification"
+    seed = 0
+    num_rows = 0
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+
+    def calibration(self, inputs: Mapping[str, FittedColumn]) -> Calibration:
+        """See `volano.compression.Work`."""
+        del inputs
+        return self._calibration
+
+    def lessons(self, inputs: Mapping[str, FittedColumn]) -> NoReturn:
+        """See `volano.compression.Work`."""
+        del inputs
+        raise AssertionError("a pass that changes the graph alone asks for rows to learn from")
+
+    def texts(self, column: str) -> Sequence[str]:
+        """See `volano.compression.Work`."""
+        raise AssertionError(f"a pass that changes the graph alone asks for {column}'s texts")
+
+    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
+        """See `volano.compression.Work`."""
+        del model, inputs, epochs
+        raise AssertionError("a pass that changes the graph alone trains")
 
 
 def check_pass(
     kind: str | Pass, graph: onnx.ModelProto, calibration: Calibration, *, tolerance: float = 0.5
 ) -> onnx.ModelProto:
-    """Check a compression pass on a graph.
+    """Check a compression pass that changes the graph alone.
 
     Args:
       kind: Its registered name, or the pass.
@@ -35,10 +67,16 @@ def check_pass(
     assert made.name, "a pass has a name"
     assert made.version >= 1, "versions start at 1"
     before = graph.SerializeToString()
-    compressed = made.apply(graph, calibration)
+    assert not made.trains, "a pass that trains is checked by a turn"
+    work, model = GraphWork(calibration), Compact({}, graph)
+    refused = made.suits(model, work)
+    assert refused is None, f"the pass does not take the graph: {refused}"
+    settings = made.settings(model, work)
+    assert settings, "a pass has at least one setting, which may be empty"
+    compressed = made.apply(model, work, settings[0]).graph
     assert graph.SerializeToString() == before, "the pass changes the graph that it was given"
     content = compressed.SerializeToString()
-    assert content == made.apply(graph, calibration).SerializeToString(), (
+    assert content == made.apply(model, work, settings[0]).graph.SerializeToString(), (
         "the same graph gives other bytes the second time"
     )
     sessions = [

@@ -17,6 +17,7 @@ from volano.training._learner import (
 )
 
 if TYPE_CHECKING:
+    from volano.training._distil import distil_objective
     from volano.training._loop import TrainResult, fit, network_logits
     from volano.training._plan import TrainPlan, plan_training
     from volano.training._precision import fast_dtype, release_cores, use_cores
@@ -30,6 +31,7 @@ __all__ = [
     "TrainResult",
     "TrainedModel",
     "compete",
+    "distil_objective",
     "fast_dtype",
     "fit",
     "learner",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "TrainPlan": "volano.training._plan",
     "TrainResult": "volano.training._loop",
+    "distil_objective": "volano.training._distil",
     "fast_dtype": "volano.training._precision",
     "fit": "volano.training._loop",
     "network_logits": "volano.training._loop",

@@ -75,6 +75,7 @@ def fit(
     plan: TrainPlan,
     *,
     task: str = "classification",
+    aim: Objective | None = None,
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -93,6 +94,7 @@ def fit(
       validation: Rows that choose the epoch; may be none, then the last one is kept.
       plan: See `plan_training`.
       task: What the target asks for.
+      aim: What is to be learned; None for the task's own objective.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
@@ -105,7 +107,8 @@ def fit(
     use_cores(_cores(network))
     torch.manual_seed(plan.seed)
     vocabularies = _cut_vocabularies(network, inputs, (train, validation))
-    aim = objective(task)(train.target, network.output_shape[-1], plan)
+    if aim is None:
+        aim = objective(task)(train.target, network.output_shape[-1], plan)
     aim.prepare(network)
     train_feed = Feed(inputs, train, vocabularies, network, aim)
     validation_feed = Feed(inputs, validation, vocabularies, network, aim)

@@ -21,6 +21,9 @@ SGD_FACTOR = 50.0
 CONVOLUTION_ROWS = 700_000
 """Rows that a convolutional net learns from in all, repeated as often as it takes."""
 
+PIECES_ROWS = 80_000
+"""As `CONVOLUTION_ROWS`, for sums over pieces of text."""
+
 
 @dataclass(frozen=True)
 class TrainPlan:
@@ -97,6 +100,7 @@ def plan_training(
     table: bool = False,
     convolution: bool = False,
     mixed: bool = False,
+    pieces: bool = False,
 ) -> TrainPlan:
     """Fill in what the spec leaves to us.
 
@@ -107,9 +111,12 @@ def plan_training(
       table: Whether all columns are numbers and names: rows cost next to nothing.
       convolution: Whether there is a convolutional net from scratch.
       mixed: Whether beside pretrained encoders there are others that learn from nothing.
+      pieces: Whether all there is is sums over pieces of text.
     """
     if convolution:
         return _convolution(spec, num_rows)
+    if pieces:
+        return _pieces(spec, num_rows)
     tune = "head" if spec.tune == "all" and spec.layers == 0 else spec.tune
     tune = tune if pretrained else "all"
     # With known vectors at its feet a head costs next to nothing either.
@@ -221,6 +228,40 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
         augment=spec.augment,
         loss=spec.loss,
         quantile=spec.quantile,
+    )
+
+
+def _pieces(spec: TrainSpec, num_rows: int) -> TrainPlan:
+    """Sums over pieces of text: a step costs next to nothing, and vectors that start at zero have
+    a long way to go.
+    """
+    rows: int = 64 if spec.batch_rows == "auto" else spec.batch_rows
+    epochs: int = spec.epochs if spec.epochs != "auto" else 0
+    if not epochs:
+        epochs = max(3, min(30, round(PIECES_ROWS / max(1, num_rows))))
+    rate = 3e-3 if spec.learning_rate == "auto" else spec.learning_rate
+    return TrainPlan(
+        epochs=epochs,
+        passes=1,
+        learning_rate=rate,
+        head_rate=rate,
+        layer_decay=1.0,
+        weight_decay=0.0,
+        warmup=0.02,
+        clip=10.0,
+        batch_rows=rows,
+        batch_tokens=1 << 16,
+        layers=None,
+        dropout=0.0,
+        memory=0.05,
+        average_every=4,
+        patience=3 if spec.patience == "auto" else spec.patience,
+        head_start=False,
+        label_smoothing=0.05,
+        balanced=spec.class_weights == "balanced",
+        precision="fp32",
+        seed=spec.seed,
+        augment=spec.augment,
     )
 
 

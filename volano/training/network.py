@@ -78,6 +78,7 @@ class NetworkLearner:
             table=not chosen,
             # Beside a pretrained encoder, its own careful rates are the ones to keep to.
             convolution=set(recipes) == {"convolution"},
+            pieces=set(recipes) == {"pieces"} and network.table is None,
         )
         if not chosen:
             plan = _with_settings(plan, settings, job)

@@ -38,19 +38,19 @@ class CleanSummary:
     kept_turns: list[int]
 
 
-def line_of_champions(champions: Sequence[Champion]) -> list[int]:
-    """The turns that rollback after rollback would lead to, the present champion last.
+def line_of_champions(champions: Sequence[Champion]) -> list[Champion]:
+    """The champions that rollback after rollback would lead to, the present one last.
 
     Args:
       champions: All of them, newest first.
     """
     # A rollback is a champion too; going back twice must not return to what was left.
-    seen: list[int] = []
+    seen: list[Champion] = []
     for champion in reversed(champions):
         if champion.why.startswith("rolled back") and seen:
             seen.pop()
         else:
-            seen.append(champion.turn)
+            seen.append(champion)
     return seen
 
 
@@ -99,8 +99,8 @@ def clean_store(store: Store, *, keep: int = KEEP_CHAMPIONS, dry_run: bool = Fal
 
 def _needed(store: Store, keep: int) -> set[str]:
     champions = store.champions()
-    line = list(dict.fromkeys(reversed(line_of_champions(champions))))
-    needed = {store.turn(number)["artifacts"]["deploy"] for number in line[: 1 + keep]}
+    line = [champion.artifact.digest for champion in reversed(line_of_champions(champions))]
+    needed = set(list(dict.fromkeys(line))[: 1 + keep])
     whole = [store.turn(champions[0].turn)] if champions else []
     last = store.last_turn()
     for record in [*whole, *([last] if last else [])]:

@@ -18,7 +18,7 @@ from volano.runtime import Model, Prediction
 from volano.spec import Spec, changed_serve, load_spec
 from volano.store import Champion, PredictionLog, Run, Store, TakenBack
 from volano.tasks import task_for_target
-from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store, line_of_champions
+from volano.wheel._clean import KEEP_CHAMPIONS, CleanSummary, clean_store
 from volano.wheel._progress import Progress, SilentProgress
 from volano.wheel._record import turn_state
 from volano.wheel._stage import Setting, Stage, run_stage
@@ -415,20 +415,19 @@ class Wheel:
         """
         return self._turn_of(self.store.turn(number))
 
-    def promote(self, number: int) -> Champion:
+    def promote(self, number: int, candidate: str | None = None) -> Champion:
         """Make a turn's bundle the champion, whatever the gate said.
 
+        Args:
+          number: The turn.
+          candidate: Another of its candidates than the chosen one; nothing is trained again.
         Raises:
-          WheelError: There is no such turn (WHEEL-010), it serves already (011), or `clean` has
-            removed its bundle (014).
+          WheelError: There is no such turn (WHEEL-010) or candidate (017), it serves already
+            (011), or `clean` has removed its bundle (014).
         """
-        turn = self.show(number)
-        champion = self.store.champion()
-        if champion is not None and champion.turn == number:
-            raise WheelError(11, f"turn {number} is the champion already", expected="another turn")
-        self.store.crown(
-            number, turn.record["artifacts"]["deploy"], f"promoted by hand; gate: {turn.verdict}"
-        )
+        from volano.wheel._crowning import promoted
+
+        promoted(self.show(number).record, candidate, self._setting, self.progress)
         return self.champion()
 
     def rollback(self) -> Champion:
@@ -437,18 +436,9 @@ class Wheel:
         Raises:
           WheelError: There was none (WHEEL-012), or its bundle is gone (014).
         """
-        seen = line_of_champions(self.store.champions())
-        if len(seen) < 2:
-            raise WheelError(
-                12,
-                "there is no earlier champion to go back to",
-                expected="at least two champions, one after the other",
-                fix="volano history",
-            )
-        turn = self.show(seen[-2])
-        self.store.crown(
-            turn.number, turn.record["artifacts"]["deploy"], f"rolled back from turn {seen[-1]}"
-        )
+        from volano.wheel._crowning import rolled_back
+
+        rolled_back(self.store)
         return self.champion()
 
     def clean(self, *, keep: int = KEEP_CHAMPIONS, dry_run: bool = False) -> CleanSummary:

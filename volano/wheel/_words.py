@@ -129,6 +129,7 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
                 f"{_milliseconds(candidate['p50_ms'])} a row"
             )
     lines += _tried(record)
+    lines += candidate_lines(record)
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")
     if record["bundle"] is None:
         return [*lines, "  'volano clean' has removed its bundle"]
@@ -143,6 +144,24 @@ def _tried(record: Mapping[str, Any]) -> list[str]:
     stopped = sum(item["state"] == "pruned" for item in found)
     more = f", {stopped} of them stopped early" if stopped else ""
     return [f"  {len(found)} settings were tried{more}"]
+
+
+def candidate_lines(record: Mapping[str, Any]) -> list[str]:
+    """Candidates that no other one beats in quality, bytes and speed alike; the smallest last."""
+    front = [row for row in record["candidates"] if row.get("front") and row["size_bytes"]]
+    if len(front) < 2:
+        return []
+    score = "mean_score" if all("mean_score" in row for row in front) else "score"
+    lines = ["  candidates (volano promote TURN --candidate NAME):"]
+    for row in sorted(front, key=lambda row: -row["size_bytes"]):
+        quality = row.get(score)
+        shown = f", {quality:.4g} on validation rows" if quality is not None else ""
+        mark = "  <- ships" if row["chosen"] else ""
+        lines.append(
+            f"    {row['name']:<26} {_size(row['size_bytes']):>9}, "
+            f"{_milliseconds(row['p50_ms'])} a row, {row['rows_per_s']:,.0f} rows/s{shown}{mark}"
+        )
+    return lines
 
 
 def next_steps(record: Mapping[str, Any], *, champion: int | None) -> list[str]:

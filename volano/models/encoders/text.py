@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from volano.columns.text import FittedText
+from volano.columns.text import FittedPieces, FittedText
 from volano.errors import AssetError
 from volano.models._pretrained import locate
 from volano.models._shapes import SEQUENCES, activation_of, pooling_of
+from volano.models.encoders._pieces import PiecesEncoder
 from volano.models.encoders._pooling import pooled
 from volano.models.encoders._sequence import (
     SequenceEncoder,
@@ -81,8 +82,8 @@ def _attention() -> dict[str, Any]:
 
 
 def build_encoder(
-    column: FittedText, details: Mapping[str, Any], root: Path, num_rows: int
-) -> TextEncoder | SequenceEncoder:
+    column: FittedText | FittedPieces, details: Mapping[str, Any], root: Path, num_rows: int
+) -> TextEncoder | SequenceEncoder | PiecesEncoder:
     """The encoder that `choose_encoder` chose, with pretrained weights where it has some.
 
     Args:
@@ -94,6 +95,8 @@ def build_encoder(
       AssetError: The weights cannot be read, or not all of them are there (ASSET-107), or the
         tokenizer has more tokens than they (108).
     """
+    if isinstance(column, FittedPieces):
+        return PiecesEncoder(column.num_buckets)
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -174,8 +177,12 @@ def _scratch_config(column: FittedText, num_rows: int, activation: str) -> Any:
     )
 
 
-def encoder_from_config(config: Mapping[str, Any]) -> TextEncoder | SequenceEncoder:
+def encoder_from_config(
+    config: Mapping[str, Any],
+) -> TextEncoder | SequenceEncoder | PiecesEncoder:
     """The encoder that a config describes, with weights to be loaded afterwards."""
+    if "num_buckets" in config:
+        return PiecesEncoder(**config)
     if "net" in config:
         return sequence_encoder_from_config(config)
     from transformers import AutoConfig, AutoModel

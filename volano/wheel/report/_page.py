@@ -18,6 +18,7 @@ from volano.wheel.report._numbers import fitted, intervals, residuals
 from volano.wheel.report._quality import calibration, classes, confusion, metrics, mistakes
 from volano.wheel.report._rows import data
 from volano.wheel.report._several import decisions
+from volano.wheel.report._smaller import smaller
 from volano.wheel.report._style import SCRIPT, SCRIPT_HASH, STYLE
 from volano.wheel.report._tables import WORDS, Section
 from volano.wheel.report._trials import trials
@@ -29,7 +30,7 @@ _Section = Callable[[Evidence], Section | None]
 
 # In the order in which a person wants to know.
 _FIRST: tuple[_Section, ...] = (ships, metrics, data, models, trials, training)
-_LAST: tuple[_Section, ...] = (candidates, mistakes, history, making)
+_LAST: tuple[_Section, ...] = (candidates, smaller, mistakes, history, making)
 SECTIONS: Mapping[str, tuple[_Section, ...]] = {
     "classification": (*_FIRST, confusion, classes, calibration, *_LAST),
     "forecasting": (*_FIRST, forecasts, by_step, by_series, *_LAST),

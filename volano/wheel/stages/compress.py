@@ -1,27 +1,42 @@
-"""compress: bundles of the trained models, measured here; the smallest good one is chosen."""
+"""compress: smaller models made of the trained ones, measured here; the smallest good one ships."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from volano.columns import Encoded, FittedColumn, media_kind
 from volano.compression import (
-    Calibration,
+    Attempt,
     Candidate,
+    Compact,
+    Goal,
+    Lessons,
+    Measured,
     bundle_size,
     choose,
-    compression_pass,
     measure_encoding,
     measure_speed,
+    measure_start,
+    search,
 )
 from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import evaluator, gate_metric, independent_rows, unit_scores
+from volano.evaluation import (
+    evaluator,
+    gate_metric,
+    independent_rows,
+    row_slices,
+    unit_scores,
+)
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec
 from volano.store import Run
@@ -29,27 +44,31 @@ from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.train import evidence
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["CompressStage"]
 
 VALIDATION_ROWS = 4000
 """Validation rows that every candidate answers, at the most."""
 
-CALIBRATION_ROWS = 512
-CALIBRATION_BATCH = 16
 SPEED_ROWS = 256
 
-SPEED_FACTS = ("p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread")
+MEASURED_FACTS = (
+    "p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread", "start_s", "start_s_spread",
+    "peak_mb", "peak_mb_spread", "seconds",
+)  # fmt: skip
 
 
 class CompressStage:
     """Models -> candidate bundles, what each is worth, and the chosen one.
 
     The best model as it was trained comes first, and all others are compared with it: a simpler
-    model that is not worse by more than the margin ships instead, as a smaller graph does.
+    model that is not worse by more than the margin ships instead, as a smaller one made of it does.
     """
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("data", "prepare", "train", "evaluate")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -61,22 +80,24 @@ class CompressStage:
         }
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        spec, say = context.spec, context.progress.say
+        spec = context.spec
         prepared = Prepared.open(context.parent("prepare"))
         settings = spec.compress if isinstance(spec.compress, CompressSpec) else None
-        passes = settings.passes if settings else ()
         # `compress: off` ships the best model as it is.
         names = context.parents["train"].summary["order"][: None if settings else 1]
-        making = _Making(context, prepared, _speed_rows(context, prepared))
+        making = _Making(context, prepared, _speed_rows(context, prepared), single=len(names) == 1)
         candidates: list[Candidate] = []
         for place, name in enumerate(names):
             context.progress.step("compressing", place, len(names))
-            made = making.candidates(name, passes, must=place == 0, single=len(names) == 1)
-            if place == 0:
-                # What a pass makes of the best model need only be as often right.
-                for candidate in made[1:]:
-                    candidate.likelihoods = None
-            candidates += made
+            first = making.as_trained(name, must=place == 0)
+            candidates.append(first)
+            if settings is not None and first.scores is not None:
+                made = list(making.smaller(name, settings, whole=place == 0))
+                if place == 0:
+                    # What a pass makes of the best model need only be as often right.
+                    for candidate in made:
+                        candidate.likelihoods = None
+                candidates += made
         context.progress.step("compressing", 1, 1)
         metric = gate_metric(spec.gate.metric, making.judge)
         scale = 1.0
@@ -87,18 +108,20 @@ class CompressStage:
                 # For people: in parts of the first one's error a score says little.
                 candidate.facts["mean_score"] = float(candidate.scores.mean())
                 candidate.scores = candidate.scores / scale
-        chosen, table = choose(
-            candidates,
-            settings.margin if settings else 0.0,
-            rows="cross-fitted rows" if making.crossed else "validation rows",
+        goal = (
+            Goal(settings.margin, size_bytes=settings.size, row_ms=settings.latency)
+            if settings
+            else Goal(0.0)
         )
+        held_out = "cross-fitted rows" if making.crossed else "validation rows"
+        chosen, table = choose(candidates, goal, making.slices(), held_out=held_out)
         for row in table:
-            verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
-            if row["size_bytes"]:
-                say(
-                    f"    {row['name']}: {row['size_bytes'] / 1e6:.1f} MB, "
-                    f"{row['p50_ms']:.1f} ms a row, {row['rows_per_s']:.0f} rows/s: {verdict}"
-                )
+            folder = context.out / "candidates" / row["name"]
+            if not row["kept"]:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif row["passed"]:
+                row |= measure_start(folder, making.rows[:1])
+            self._say(context, row)
         ready = context.out / "candidates" / candidates[chosen].name
         summary = {
             "candidates": table,
@@ -113,7 +136,7 @@ class CompressStage:
                 # Several threads share a sum in no fixed order: the last digits are chance.
                 key: round(value, 4) if isinstance(value, float) else value
                 for key, value in row.items()
-                if key not in SPEED_FACTS
+                if key not in MEASURED_FACTS
             }
             for row in table
         ]
@@ -122,16 +145,34 @@ class CompressStage:
         )
         return summary
 
+    @staticmethod
+    def _say(context: Context, row: Mapping[str, Any]) -> None:
+        verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
+        if row["size_bytes"]:
+            context.progress.say(
+                f"    {row['name']}: {row['size_bytes'] / 1e6:.1f} MB, "
+                f"{row['p50_ms']:.1f} ms a row, {row['rows_per_s']:.0f} rows/s: {verdict}"
+            )
+
 
 class _Making:
-    """Makes and measures the bundles of one turn."""
+    """Makes and measures the bundles of one turn.
 
-    def __init__(self, context: Context, prepared: Prepared, rows: list[dict[str, Any]]) -> None:
+    Attributes:
+      judge: The task's evaluator.
+      rows: Real rows to time answers with.
+      crossed: Whether rows that were learned from are compared on, by models fitted without them.
+      compared: Rows that were compared on.
+    """
+
+    def __init__(
+        self, context: Context, prepared: Prepared, rows: list[dict[str, Any]], *, single: bool
+    ) -> None:
         self._context, self._prepared, self.rows = context, prepared, rows
+        self._single = single
         self._task = task_for_target(prepared.target.kind)
         self.judge = evaluator(self._task.kind)
         self._metric = gate_metric(context.spec.gate.metric, self.judge)
-        self._calibration: Calibration | None = None
         folder = context.parent("train") / "models"
         self._evidence = {
             name: evidence(folder / name, prepared)
@@ -141,65 +182,160 @@ class _Making:
         self._least = min(len(found.targets) for found in self._evidence.values())
         self.crossed = self._least > prepared.split("validation").num_rows
         self.compared = 0
+        self._models: dict[str, Compact] = {}
+        # With its column, so that no other can have its id.
+        self._others: dict[int, tuple[FittedColumn, Encoded]] = {}
 
-    def candidates(
-        self, model: str, passes: Sequence[str], *, must: bool, single: bool
-    ) -> list[Candidate]:
-        """The bundles of one model: as it was trained, and after each pass that suits it.
+    def as_trained(self, model: str, *, must: bool) -> Candidate:
+        """The bundle of a model as it was trained.
 
         Args:
           model: Its name.
-          passes: The passes to try.
-          must: Whether the bundle as it was trained has to succeed.
-          single: Whether it is the only model, so that its name says nothing.
+          must: Whether it has to succeed.
         """
         from volano.export import graph_of
         from volano.models import load_model
 
-        context, prepared = self._context, self._prepared
-        trained = load_model(context.parent("train") / "models" / model, prepared.inputs)
-        state = context.parents["evaluate"].summary["states"][model]
-        task = self._task.from_dict(state, prepared.target)
-        graph = graph_of(trained, prepared.inputs)
-        found = []
-        apart = self._evidence[model].learned
+        context, inputs = self._context, self._prepared.inputs
+        shown = "fp32" if self._single else model
+        try:
+            trained = load_model(context.parent("train") / "models" / model, inputs)
+            self._models[model] = Compact(inputs, graph_of(trained, inputs), trained)
+            return self._candidate(model, shown, inputs, self._models[model].graph, trained=True)
+        except Exception as error:
+            if must:
+                raise
+            return self._failed(shown, model, error)
+
+    def smaller(self, model: str, settings: CompressSpec, *, whole: bool) -> Iterator[Candidate]:
+        """What the passes make of a model.
+
+        Args:
+          model: Its name.
+          settings: What may be tried, and for how long.
+          whole: Whether students are worth their time; else the quick passes alone.
+        """
+        context, start = self._context, self._models[model]
         # Of a model that has learned from these rows, nothing on them says what a pass costs.
-        useful = trained.family == "network" and not apart
-        for name in ("fp32", *(passes if useful else ())):
-            shown = name if single else (model if name == "fp32" else f"{model}-{name}")
-            folder = context.out / "candidates" / shown
-            try:
-                made = graph
-                if name != "fp32":
-                    made = compression_pass(name).apply(graph, self._rows_to_calibrate())
-                self._write(folder, task, made.SerializeToString(), shown)
-                bundle = load(folder)
-                if name == "fp32":
-                    self._check_parity(model, bundle)
-                known = self._evidence[model].outputs if apart else None
-                scores = self._scores(bundle, self._metric, known)
-                likelihoods = self._scores(bundle, self.judge.selection, known)
-                facts = {"model": model, **measure_speed(bundle, self.rows)}
-            except Exception as error:
-                # A pass that fails on one network is a finding; the turn goes on without it.
-                if must and name == "fp32":
-                    raise
-                shutil.rmtree(folder, ignore_errors=True)
-                what = (str(error) or type(error).__name__).splitlines()[0][:300]
-                context.progress.say(f"    {shown}: failed ({what})")
-                found.append(Candidate(shown, 0, None, {"refused": f"failed: {what}"}))
-                continue
-            mixed = trained.family == "ensemble"
-            size = bundle_size(folder)
-            found.append(Candidate(shown, size, scores, facts, likelihoods, ensemble=mixed))
-        return found
+        if start.model.family != "network" or self._evidence[model].learned:
+            return
+        shown = "fp32" if self._single else model
+        budget = settings.budget if whole else None
+        found: list[Candidate] = []
 
-    def _rows_to_calibrate(self) -> Calibration:
-        if self._calibration is None:
-            self._calibration = _calibration(self._prepared)
-        return self._calibration
+        def measure(attempt: Attempt) -> Measured | None:
+            assert attempt.made is not None
+            name = attempt.name if self._single else f"{model}-{attempt.name}"
+            made = self._candidate(model, name, attempt.made.inputs, attempt.made.graph)
+            made.facts |= {"steps": attempt.as_dict(), "seconds": round(attempt.seconds, 1)}
+            found.append(made)
+            if made.scores is None or not len(made.scores):
+                return None
+            return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
-    def _scores(self, model: Model, metric: str, known: np.ndarray | None) -> np.ndarray:
+        lessons = Lessons(
+            self._prepared,
+            Snapshot.open(context.parent("data")),
+            self._task.kind,
+            load(context.out / "candidates" / shown),
+            context.scratch / model,
+            seed=context.spec.train.seed,
+            step=context.progress.step,
+            deadline=math.inf if budget is None else time.monotonic() + budget,
+        )
+        passes = [name for name in settings.passes if whole or name != "distil"]
+        try:
+            for attempt in search(start, lessons, passes, measure, long=budget is not None):
+                if attempt.error is not None:
+                    name = attempt.name if self._single else f"{model}-{attempt.name}"
+                    yield self._failed(name, model, attempt.error)
+                else:
+                    yield found[-1]
+        finally:
+            if "torch" in sys.modules:
+                from volano.training import release_cores
+
+                release_cores()
+
+    def slices(self) -> dict[str, np.ndarray]:
+        """Parts of the compared rows that must each hold up, by name: which rows are in it."""
+        split = self._prepared.split("validation")
+        targets = np.asarray(split.target)
+        if targets.ndim > 1 or any(found.learned for found in self._evidence.values()):
+            return {}  # windows of a series; or rows of which only some are compared
+        rows = _scored_rows(targets)
+        if not len(rows):
+            return {}
+        snapshot = Snapshot.open(self._context.parent("data"))
+        places = self._prepared.rows("validation")[rows]
+        names = getattr(self._prepared.target, "names", None)
+        right = [names[code] for code in targets[rows].tolist()] if names else None
+        columns = {
+            name: snapshot.values(name, places)
+            for name, column in self._prepared.inputs.items()
+            if not media_kind(column.kind)
+        }
+        return row_slices(columns, right)
+
+    def _candidate(
+        self,
+        model: str,
+        name: str,
+        inputs: Mapping[str, FittedColumn],
+        graph: onnx.ModelProto,
+        *,
+        trained: bool = False,
+    ) -> Candidate:
+        context = self._context
+        folder = context.out / "candidates" / name
+        state = context.parents["evaluate"].summary["states"][model]
+        task = self._task.from_dict(state, self._prepared.target)
+        content = graph.SerializeToString()
+        self._write(folder, inputs, task, content, name)
+        bundle = load(folder)
+        known = None
+        if trained:
+            self._check_parity(model, bundle)
+            if self._evidence[model].learned:
+                known = self._evidence[model].outputs
+        elif calibrated := self._calibrated(bundle, inputs):
+            # It is not as sure as what it was made from, or surer.
+            task = self._task.from_dict(calibrated, self._prepared.target)
+            shutil.rmtree(folder)
+            self._write(folder, inputs, task, content, name)
+            bundle = load(folder)
+        scores = self._scores(bundle, self._metric, known, inputs)
+        likelihoods = self._scores(bundle, self.judge.selection, known, inputs)
+        facts = {"model": model, **measure_speed(bundle, self.rows)}
+        mixed = self._models[model].model.family == "ensemble"
+        size = bundle_size(folder)
+        return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
+
+    def _calibrated(
+        self, bundle: Model, inputs: Mapping[str, FittedColumn]
+    ) -> Mapping[str, Any] | None:
+        """The task's state as validation rows have it for this bundle; None without such rows."""
+        targets = np.asarray(self._prepared.split("validation").target)
+        rows = _scored_rows(targets)
+        if not len(rows):
+            return None
+        outputs = bundle.outputs(self._encoded(inputs), rows)
+        return self.judge.calibrate(outputs, targets[rows])
+
+    def _failed(self, name: str, model: str, error: Exception | str) -> Candidate:
+        what = str(error) or type(error).__name__
+        what = what if isinstance(error, str) else f"failed: {what.splitlines()[0][:300]}"
+        shutil.rmtree(self._context.out / "candidates" / name, ignore_errors=True)
+        self._context.progress.say(f"    {name}: {what}")
+        return Candidate(name, 0, None, {"model": model, "refused": what})
+
+    def _scores(
+        self,
+        model: Model,
+        metric: str,
+        known: np.ndarray | None,
+        inputs: Mapping[str, FittedColumn],
+    ) -> np.ndarray:
         """The bundle's score on each row that it is compared on.
 
         Args:
@@ -208,19 +344,15 @@ class _Making:
           known: What is to be expected of it on rows that it has learned from; None where it has
             not, so that its own answers say it.
         """
-        split = self._prepared.split("validation")
-        targets = np.asarray(split.target)
+        targets = np.asarray(self._prepared.split("validation").target)
         if known is not None:
             targets = max((found.targets for found in self._evidence.values()), key=len)
             targets, known = targets[-self._least :], known[-self._least :]
         rows = _scored_rows(targets)
         if len(rows) == 0:
             return np.zeros(0)
-        if known is None:
-            outputs = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
-        else:
-            outputs = known[rows]
         self.compared = len(rows)
+        outputs = model.outputs(self._encoded(inputs), rows) if known is None else known[rows]
         scores = self.judge.scores(metric, model.task, outputs, targets[rows])
         times = self._prepared.times("validation")
         if times is not None:
@@ -233,9 +365,8 @@ class _Making:
         wanted = np.load(self._context.parent("evaluate") / f"parity_{name}.npy")
         if len(wanted) == 0:
             return
-        split = self._prepared.split("validation")
         rows = np.arange(len(wanted), dtype=np.int64)
-        found = model.outputs(EncodedRows(split.columns, split.num_rows), rows)
+        found = model.outputs(self._encoded(self._prepared.inputs), rows)
         difference = self.judge.parity(model.task, wanted, found)
         if not difference <= self.judge.tolerance:
             raise BundleError(
@@ -246,14 +377,38 @@ class _Making:
             )
         self._context.progress.say(f"    parity with the trained model: {difference:.1e}")
 
-    def _write(self, folder: Path, task: Task, graph: bytes, name: str) -> None:
+    def _encoded(self, inputs: Mapping[str, FittedColumn]) -> EncodedRows:
+        """Validation rows as some columns encode them."""
+        split = self._prepared.split("validation")
+        columns = dict(split.columns)
+        for name, column in inputs.items():
+            if column is not self._prepared.inputs[name]:
+                columns[name] = self._encoded_anew(column)
+        return EncodedRows(columns, split.num_rows)
+
+    def _encoded_anew(self, column: FittedColumn) -> Encoded:
+        key = id(column)
+        if key not in self._others:
+            snapshot = Snapshot.open(self._context.parent("data"))
+            values = snapshot.values(column.name, self._prepared.rows("validation"))
+            self._others[key] = (column, column.encode(values))
+        return self._others[key][1]
+
+    def _write(
+        self,
+        folder: Path,
+        inputs: Mapping[str, FittedColumn],
+        task: Task,
+        graph: bytes,
+        name: str,
+    ) -> None:
         from volano.export import write_bundle
 
         context, prepared = self._context, self._prepared
         write_bundle(
             folder,
             name=prepared.target.name,
-            inputs=prepared.inputs,
+            inputs=inputs,
             target=prepared.target,
             task=task,
             graph=graph,
@@ -266,21 +421,6 @@ class _Making:
                 },
             },
         )
-
-
-def _calibration(prepared: Prepared) -> Calibration:
-    """Training rows at even distances, in batches of like length."""
-    split = prepared.split("train")
-    some = np.unique(np.linspace(0, split.num_rows - 1, CALIBRATION_ROWS).astype(np.int64))
-    some = some[np.argsort(split.widths()[some], kind="stable")]
-    batches = []
-    for start in range(0, len(some), CALIBRATION_BATCH):
-        rows = some[start : start + CALIBRATION_BATCH]
-        batch: dict[str, Any] = {}
-        for name, column in prepared.inputs.items():
-            batch.update(column.collate(split.columns[name], rows))
-        batches.append(batch)
-    return Calibration(batches)
 
 
 def _scored_rows(targets: np.ndarray) -> np.ndarray:

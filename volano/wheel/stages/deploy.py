@@ -85,7 +85,7 @@ class DeployStage:
 
     def run(self, context: Context) -> Mapping[str, Any]:
         out = context.out
-        source = chosen_bundle(context.parents["compress"])
+        source = chosen_bundle(context.parents["compress"], context.ingredients.get("picked"))
         _link_folder(source, out / BUNDLE)
         # One thread: how several share a sum decides its last digits, and artifacts are compared.
         model = load(source, threads=1)
@@ -147,6 +147,9 @@ class DeployStage:
         gate = context.spec.gate
         turn, number = (context.ingredients[name] for name in ("champion_turn", "test_number"))
         unspent = {"test_number": None, "level": None, "verdict": "inconclusive"}
+        if picked := context.ingredients.get("picked"):
+            why = f"a person picked {picked}: nothing was tested"
+            return {**unspent, "reference": None, "reason": why}
         if "fewest_rows" in context.ingredients:
             units = _units(evaluator(model.task.kind), golden, model)
             return {
@@ -238,9 +241,9 @@ def _too_few(golden_rows: int, fewest: int, task: str) -> dict[str, Any]:
     }
 
 
-def chosen_bundle(run: Run) -> Path:
-    """The folder of the bundle that compress chose."""
-    return run.artifact.path / "candidates" / str(run.summary["chosen"])
+def chosen_bundle(run: Run, picked: str | None = None) -> Path:
+    """The folder of the bundle that compress chose, or of the candidate that a person picked."""
+    return run.artifact.path / "candidates" / str(picked or run.summary["chosen"])
 
 
 def _bundle_id(folder: Path) -> str:

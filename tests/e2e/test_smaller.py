@@ -1,0 +1,104 @@
+"""A turn that looks for smaller models: what it tries, what ships, and what a person picks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import tiny_rows, write_table
+
+import volano
+from volano.errors import WheelError
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path):
+    root = tmp_path_factory.mktemp("smaller")
+    write_table(root / "reviews.csv", ("text", "sentiment"), tiny_rows()[:120])
+    (root / "volano.yaml").write_text(
+        "name: reviews\ndata: reviews.csv\n"
+        f"inputs: {{text: {{type: text, encoder: {tiny_encoder}}}}}\n"
+        "target: {sentiment: category}\n"
+        "split: {golden: 0.2}\n"
+        "train: {epochs: 2}\n"
+        "compress: {margin: 5%, budget: 20m, size: 10MB}\n",
+        encoding="utf-8",
+    )
+    with volano.Wheel(root) as made:
+        made.turn()
+        yield made
+
+
+def test_the_smallest_that_is_as_good_ships(wheel: volano.Wheel) -> None:
+    rows = wheel.show(1).record["candidates"]
+    names = [row["name"] for row in rows]
+    assert names[0] == "fp32"
+    assert {"int8", "layers1-int8"} <= set(names)
+    assert any(name.startswith("pieces") for name in names)
+    assert any("-look" in name for name in names), "students are looked at before they are trained"
+    chosen = next(row for row in rows if row["chosen"])
+    passing = [row["size_bytes"] for row in rows if row["passed"]]
+    assert chosen["size_bytes"] == min(passing) < rows[0]["size_bytes"]
+    assert chosen["front"]
+    assert chosen["steps"][-1]["pass"] == "int8"
+    assert chosen["start_s"] > 0
+    assert chosen["peak_mb"] > 10
+    for row in rows:
+        beaten = [
+            other["name"]
+            for other in rows
+            if other.get("score") is not None
+            and row.get("score") is not None
+            and other["score"] > row["score"]
+            and other["size_bytes"] < row["size_bytes"]
+            and other["p50_ms"] < row["p50_ms"]
+        ]
+        assert not (row["front"] and beaten)
+
+
+def test_the_report_says_what_was_tried(wheel: volano.Wheel) -> None:
+    page = wheel.show(1).report.read_text(encoding="utf-8")
+    assert "Made smaller" in page
+    assert "distil student pieces" in page
+
+
+def test_a_person_picks_another_of_the_front(wheel: volano.Wheel) -> None:
+    rows = wheel.show(1).record["candidates"]
+    chosen = next(row["name"] for row in rows if row["chosen"])
+    wheel.promote(1)
+    wheel.promote(1, "fp32")
+    assert wheel.champion().why == "fp32, picked by hand"
+    model = volano.load(wheel.store.champion().artifact.path / "bundle")
+    assert model.manifest["precision"] == "fp32"
+    assert model.predict([{"text": "the tea is good"}])[0].value in ("positive", "negative")
+    assert model.manifest["metrics"]["golden"], "it is judged on golden rows as the chosen one was"
+    wheel.rollback()
+    model = volano.load(wheel.store.champion().artifact.path / "bundle")
+    assert model.manifest["precision"] == chosen
+    with pytest.raises(WheelError, match=r"(?s)no candidate 'fp23'.*Did you mean fp32.*WHEEL-017"):
+        wheel.promote(1, "fp23")
+
+
+def test_a_bundle_of_pieces_needs_no_torch_and_no_tokenizer(
+    wheel: volano.Wheel, tmp_path: Path
+) -> None:
+    rows = wheel.show(1).record["candidates"]
+    name = next(r["name"] for r in rows if r["name"].startswith("pieces") and r["kept"])
+    wheel.promote(1, name)
+    wheel.export(tmp_path / "small.volano")
+    code = (
+        "import json, sys, volano\n"
+        f"model = volano.load({str(tmp_path / 'small.volano')!r})\n"
+        "texts = ['the lamp is great', '', 'x' * 9999]\n"
+        "found = model.predict([{'text': text} for text in texts])\n"
+        "print(json.dumps([[p.value for p in found], found[2].notes, 'torch' in sys.modules]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    values, notes, torch = json.loads(done.stdout)
+    assert values[0] == "positive"
+    assert len(values) == 3
+    assert "were cut" in notes[0]
+    assert not torch

@@ -1,0 +1,239 @@
+"""What students learn from: training rows and variants of them, with the teacher's answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.columns import Encoded, EncodedSplit, FittedColumn, column_kind, media_kind
+from volano.compression._contract import Calibration
+from volano.compression._variants import varied
+from volano.data import Prepared, Snapshot
+from volano.runtime import Model
+from volano.spec import TrainSpec
+
+__all__ = ["Lessons", "OutOfTime"]
+
+MOST_ROWS = 200_000
+"""Training rows that students learn from, at the most."""
+
+VARIANT_ROWS = 40_000
+"""Variants that the teacher is asked about, at the most; no row has more than `VARIANTS`."""
+
+VARIANTS = 4
+ANSWER_ROWS = 2048
+CALIBRATION_ROWS = 512
+CALIBRATION_BATCH = 16
+
+Step = Callable[[str, float, float], None]
+
+
+class OutOfTime(Exception):
+    """The budget is spent; what was being tried is given up."""
+
+
+@final
+class Lessons:
+    """`Work` over the rows of a turn. The teacher is asked about a row once.
+
+    Args:
+      prepared: The turn's rows, as the teacher's columns encode them.
+      snapshot: The same as raw values.
+      task: The task's kind.
+      teacher: The model whose answers are taught, as a bundle.
+      scratch: Where answers and checkpoints are kept and looked for.
+      seed: Decides every random choice.
+      step: Told how far something is.
+      say: Told what is worth a line.
+      deadline: When to stop, by `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        snapshot: Snapshot,
+        task: str,
+        teacher: Model,
+        scratch: Path,
+        *,
+        seed: int,
+        step: Step = lambda label, done, total: None,
+        say: Callable[[str], None] = lambda text: None,
+        deadline: float = math.inf,
+    ) -> None:
+        self.task, self.seed, self.deadline = task, seed, deadline
+        self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
+        self._scratch, self._step, self._say = scratch, step, say
+        self._raw: dict[str, dict[str, list[Any]]] = {}
+        self._answers: dict[str, NDArray[np.float32]] = {}
+        self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
+        self._place = scratch
+
+    def at(self, name: str) -> None:
+        """Name what is trained next, for its checkpoints."""
+        self._place = self._scratch / name
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._rows("train")) * (1 + self._variants())
+
+    def calibration(self, inputs: Mapping[str, FittedColumn]) -> Calibration:
+        """Training rows at even distances, in batches of like length."""
+        num_rows = len(self._rows("train"))
+        some = np.unique(np.linspace(0, num_rows - 1, CALIBRATION_ROWS).astype(np.int64))
+        columns = {name: self._column(column, "train") for name, column in inputs.items()}
+        split = EncodedSplit(columns, np.zeros(num_rows))
+        some = some[np.argsort(split.widths()[some], kind="stable")]
+        batches = []
+        for start in range(0, len(some), CALIBRATION_BATCH):
+            rows = some[start : start + CALIBRATION_BATCH]
+            batch: dict[str, Any] = {}
+            for name, column in inputs.items():
+                batch |= column.collate(columns[name], rows)
+            batches.append(batch)
+        return Calibration(batches)
+
+    def lessons(self, inputs: Mapping[str, FittedColumn]) -> tuple[EncodedSplit, EncodedSplit]:
+        """See `Work`."""
+        train = self._lesson(inputs, "lesson" if self._variants() else "train")
+        return train, self._lesson(inputs, "validation")
+
+    def texts(self, column: str) -> Sequence[str]:
+        """See `Work`."""
+        return self._values("train")[column]
+
+    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
+        """See `Work`."""
+        from volano.training import distil_objective, fit, plan_training
+
+        train, validation = self.lessons(inputs)
+        sums = all(getattr(each, "recipe", "") == "pieces" for each in model.encoders)
+        plan = plan_training(
+            TrainSpec(epochs=epochs, seed=self.seed),
+            num_rows=train.num_rows,
+            pretrained=not sums,
+            pieces=sums,
+        )
+        # A student has a head that answers already, or is quick to learn one; and the teacher's
+        # own doubts do what dropout and smoothing are for.
+        plan = replace(plan, head_start=False, patience=0, dropout=0.0, label_smoothing=0.0)
+        if not sums:
+            plan = replace(plan, learning_rate=STUDENT_RATE)
+        self._place.mkdir(parents=True, exist_ok=True)
+        fit(
+            model,
+            inputs,
+            train,
+            validation,
+            plan,
+            aim=distil_objective(self.task),
+            scratch=self._place,
+            step=self._watch,
+            say=self._say,
+        )
+
+    def _watch(self, label: str, done: float, total: float) -> None:
+        self._step(label, done, total)
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
+
+    def _rows(self, split: str) -> NDArray[np.int64]:
+        rows = np.asarray(self._prepared.rows(split))
+        return rows[:: -(-len(rows) // MOST_ROWS)] if split == "train" else rows
+
+    def _variants(self) -> int:
+        """Variants of each training row; none where something is no text and hard to vary."""
+        inputs = self._prepared.inputs
+        if any(media_kind(column.kind) for column in inputs.values()):
+            return 0
+        if not any(column_kind(column.kind).content for column in inputs.values()):
+            return 0
+        return min(VARIANTS, VARIANT_ROWS // max(1, len(self._rows("train"))))
+
+    def _values(self, split: str) -> dict[str, list[Any]]:
+        """Raw values by column; ``lesson`` is the training rows and then their variants."""
+        if split not in self._raw:
+            if split == "lesson":
+                rounds = range(1 + self._variants())
+                self._raw[split] = {
+                    name: [
+                        value
+                        for turn in rounds
+                        for value in (
+                            varied(values, self.seed + turn)
+                            if turn and self._prepared.inputs[name].kind == "text"
+                            else values
+                        )
+                    ]
+                    for name, values in self._values("train").items()
+                }
+            else:
+                rows = self._rows(split)
+                self._raw[split] = {
+                    name: self._snapshot.values(name, rows) for name in self._prepared.inputs
+                }
+        return self._raw[split]
+
+    def _column(self, column: FittedColumn, split: str) -> Encoded:
+        """A split's rows as a column encodes them."""
+        key = (column.name, split, id(column))
+        if key not in self._encoded:
+            whole = split != "lesson" and len(self._rows(split)) == len(self._prepared.rows(split))
+            if whole and column is self._prepared.inputs[column.name]:
+                found = self._prepared.split(split).columns[column.name]
+            else:
+                found = column.encode(self._values(split)[column.name])
+            # The column stays alive with its entry, so that no other can have its id.
+            self._encoded[key] = (column, found)
+        return self._encoded[key][1]
+
+    def _lesson(self, inputs: Mapping[str, FittedColumn], split: str) -> EncodedSplit:
+        columns = {name: self._column(column, split) for name, column in inputs.items()}
+        outputs = self._asked(split)
+        right = self._right("train" if split == "lesson" else split)
+        more = len(outputs) - len(right)
+        unknown = -1.0 if self.task == "classification" else np.nan
+        right = np.concatenate([right, np.full((more, right.shape[1]), unknown)])
+        return EncodedSplit(columns, np.concatenate([outputs, right], axis=1).astype(np.float32))
+
+    def _right(self, split: str) -> NDArray[np.float64]:
+        target = np.asarray(self._prepared.split(split).target)
+        if split == "train":
+            target = target[:: -(-len(target) // MOST_ROWS)]
+        return target.reshape(len(target), -1).astype(np.float64)
+
+    def _asked(self, split: str) -> NDArray[np.float32]:
+        """What the teacher answers, in parts that outlive a killed process."""
+        if split in self._answers:
+            return self._answers[split]
+        folder = self._scratch / "answers" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        values = self._values(split)
+        num_rows = len(next(iter(values.values())))
+        parts = []
+        for start in range(0, num_rows, ANSWER_ROWS):
+            file = folder / f"{start:09}.npy"
+            if not file.exists():
+                self._watch("asking the teacher", start, num_rows)
+                some = {
+                    name: column[start : start + ANSWER_ROWS] for name, column in values.items()
+                }
+                outputs = self._teacher.outputs(self._teacher.encode(some))
+                half = file.with_suffix(".half")
+                with half.open("wb") as stream:
+                    np.save(stream, outputs.reshape(len(outputs), -1))
+                half.replace(file)
+            parts.append(np.load(file, mmap_mode="r"))
+        self._answers[split] = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+        return self._answers[split]
+
+
+STUDENT_RATE = 2e-4
+"""Highest rate of a student that starts from its teacher's layers."""

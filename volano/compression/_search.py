@@ -1,0 +1,188 @@
+"""The search for smaller models: chains of passes, cheap looks first, each result measured.
+
+Students are trained for a part of their time first. Those that another one beats in quality, bytes
+and speed alike are given up; the others are trained to the end, the best first, as long as there is
+time (Jamieson and Talwalkar, `Successive Halving <https://arxiv.org/abs/1502.07943>`_, 2016).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from volano.compression._contract import Compact, Pass, Settings
+from volano.compression._kinds import compression_pass
+from volano.compression._lessons import Lessons, OutOfTime
+
+__all__ = ["Attempt", "Measured", "search"]
+
+FIRST_LOOK = 0.25
+"""Share of a student's epochs after which it is first measured."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a model as a bundle: quality (higher is better), bytes, milliseconds."""
+
+    quality: float
+    size_bytes: int
+    row_ms: float
+
+    def beats(self, other: Measured) -> bool:
+        """Whether it is at least as good in everything."""
+        return (
+            self.quality >= other.quality
+            and self.size_bytes <= other.size_bytes
+            and self.row_ms <= other.row_ms
+            and self != other
+        )
+
+
+@dataclass
+class Attempt:
+    """One chain of passes.
+
+    Attributes:
+      name: What reports call it.
+      steps: Pass and settings, in order.
+      made: The model; None where a pass failed.
+      error: Why, in a line.
+      seconds: What the last pass took.
+      measured: As a bundle; None where it failed.
+    """
+
+    name: str
+    steps: tuple[tuple[str, Settings], ...]
+    made: Compact | None
+    error: str | None = None
+    seconds: float = 0.0
+    measured: Measured | None = field(default=None)
+
+    def as_dict(self) -> list[dict[str, Any]]:
+        """The steps, JSON-able."""
+        return [{"pass": name, **settings} for name, settings in self.steps]
+
+
+Measure = Callable[[Attempt], Measured | None]
+
+
+def search(
+    teacher: Compact,
+    work: Lessons,
+    passes: Sequence[str],
+    measure: Measure,
+    *,
+    long: bool,
+) -> Iterator[Attempt]:
+    """Everything that was tried, each as soon as it is measured.
+
+    Args:
+      teacher: The model as it was trained.
+      work: What passes learn from; its deadline ends the search.
+      passes: Those that may be used.
+      measure: Makes a bundle and measures it; None where that fails.
+      long: Whether there is time for more than the first setting of each pass.
+    """
+    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
+    yield from trying.finished(Attempt("", (), teacher))
+    students = [each for each in trying.passes if each.name == "distil"]
+    for distil in students:
+        if distil.suits(teacher, work) is not None:
+            continue
+        settings = list(distil.settings(teacher, work))
+        if not long:
+            yield from trying.student(distil, settings[0])
+            continue
+        yield from trying.halving(distil, settings)
+
+
+class _Trying:
+    def __init__(
+        self, teacher: Compact, work: Lessons, passes: Sequence[Pass], measure: Measure
+    ) -> None:
+        self.passes = passes
+        self._teacher, self._work, self._measure = teacher, work, measure
+
+    def finished(self, start: Attempt) -> Iterator[Attempt]:
+        """A model after the passes that need no teacher, one after the other."""
+        last = start
+        for each in self.passes:
+            if each.name == "distil" or last.made is None:
+                continue
+            if each.trains and last.made.model is None:
+                continue
+            refused = each.suits(last.made, self._work)
+            if refused is not None:
+                # Of what changes the graph people expect that it is tried on every model.
+                if not each.trains:
+                    name = "-".join(part for part in (last.name, each.name) if part)
+                    steps = (*last.steps, (each.name, {}))
+                    yield Attempt(name, steps, None, f"does not apply: {refused}")
+                continue
+            attempt = self._tried(last, each, each.settings(last.made, self._work)[0])
+            yield attempt
+            if attempt.made is not None:
+                last = attempt
+
+    def student(self, distil: Pass, settings: Settings, mark: str = "") -> Iterator[Attempt]:
+        """A student, and what the other passes make of it."""
+        attempt = self._tried(Attempt("", (), self._teacher), distil, settings, mark)
+        yield attempt
+        if attempt.made is not None:
+            yield from self.finished(attempt)
+
+    def halving(self, distil: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
+        """All students for a while, then those that are worth it to the end."""
+        looks: list[tuple[Settings, Measured]] = []
+        for each in settings:
+            if self._late():
+                return
+            short = {**each, "epochs": max(1, math.floor(each["epochs"] * FIRST_LOOK))}
+            best: Measured | None = None
+            for attempt in self.student(distil, short, "-look"):
+                if attempt.measured is not None:
+                    best = attempt.measured
+                yield attempt
+            if best is not None:
+                looks.append((each, best))
+        left = [
+            (each, found)
+            for each, found in looks
+            if not any(other.beats(found) for _, other in looks)
+        ]
+        for each, _ in sorted(left, key=lambda item: -item[1].quality):
+            if self._late():
+                return
+            yield from self.student(distil, each)
+
+    def _late(self) -> bool:
+        return time.monotonic() > self._work.deadline
+
+    def _tried(self, before: Attempt, each: Pass, settings: Settings, mark: str = "") -> Attempt:
+        label = getattr(each, "label", None)
+        shown = (label(settings) if label is not None else each.name) + mark
+        steps = (*before.steps, (each.name, settings))
+        attempt = Attempt("-".join(part for part in (before.name, shown) if part), steps, None)
+        started = time.monotonic()
+        self._work.at(f"{attempt.name}-{_digits(settings)}")
+        try:
+            assert before.made is not None
+            attempt.made = each.apply(before.made, self._work, settings)
+            attempt.seconds = time.monotonic() - started
+            attempt.measured = self._measure(attempt)
+        except OutOfTime:
+            attempt.error = "the budget was spent"
+        # A pass that fails on one model is a finding; the search goes on without it.
+        except Exception as error:
+            attempt.error = f"failed: {(str(error) or type(error).__name__).splitlines()[0][:300]}"
+        if attempt.error is not None:
+            attempt.made = None
+        attempt.seconds = attempt.seconds or time.monotonic() - started
+        return attempt
+
+
+def _digits(settings: Mapping[str, Any]) -> str:
+    return "-".join(f"{key}{value}" for key, value in sorted(settings.items()))

@@ -1,0 +1,79 @@
+"""distil: a smaller network learns what the model answers, on more rows than have a label.
+
+Hinton et al., `Distilling the Knowledge in a Neural Network <https://arxiv.org/abs/1503.02531>`_,
+2015; students that keep some of the teacher's layers start from them (Sanh et al., `DistilBERT
+<https://arxiv.org/abs/1910.01108>`_, 2019).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from volano.columns import FittedColumn
+from volano.compression._contract import Compact, Settings, Work
+
+__all__ = ["DistilPass"]
+
+TASKS = ("classification", "regression")
+
+
+class Students(Protocol):
+    """What a module of `_KINDS` has: the students of one kind."""
+
+    def suits(self, model: Compact) -> str | None: ...
+
+    def settings(self, model: Compact, work: Work) -> Sequence[Settings]: ...
+
+    def label(self, settings: Settings) -> str: ...
+
+    def build(
+        self, model: Compact, work: Work, settings: Settings
+    ) -> tuple[Any, Mapping[str, FittedColumn]]: ...
+
+
+_KINDS = {
+    "pieces": "volano.compression._piece_sums",
+    "layers": "volano.compression._layers",
+}
+"""Kind of student -> module with `Students`; those that learn fastest come first."""
+
+
+def _students(kind: str) -> Students:
+    module: Any = importlib.import_module(_KINDS[kind])
+    found: Students = module
+    return found
+
+
+class DistilPass:
+    """A student of each kind that the model's columns allow."""
+
+    name: ClassVar[str] = "distil"
+    version: ClassVar[int] = 1
+    trains: ClassVar[bool] = True
+
+    def suits(self, model: Compact, work: Work) -> str | None:
+        if work.task not in TASKS:
+            return f"there are no students for {work.task}"
+        reasons = [_students(kind).suits(model) for kind in _KINDS]
+        return None if None in reasons else "; ".join(str(reason) for reason in reasons)
+
+    def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
+        return [
+            {"student": kind, **found}
+            for kind in _KINDS
+            if _students(kind).suits(model) is None
+            for found in _students(kind).settings(model, work)
+        ]
+
+    def label(self, settings: Settings) -> str:
+        """What reports call the student."""
+        return _students(settings["student"]).label(settings)
+
+    def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
+        from volano.export import graph_of
+
+        student, inputs = _students(settings["student"]).build(model, work, settings)
+        work.train(student, inputs, epochs=settings["epochs"])
+        return Compact(inputs, graph_of(student, inputs), student)
