@@ -86,8 +86,6 @@ def measure_speed(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-START_RUNS = 3
-
 _START = """
 import json, resource, sys, time
 started = time.perf_counter()
@@ -101,12 +99,15 @@ print(json.dumps([took, peak]))
 """
 
 
-def measure_start(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def measure_start(
+    folder: Path, rows: Sequence[Mapping[str, Any]], *, runs: int = 3
+) -> dict[str, Any]:
     """Start a new process that answers once: how long that takes, and how much memory.
 
     Args:
       folder: The bundle.
       rows: What it answers, JSON-able.
+      runs: Processes, one after the other.
     Returns:
       ``start_s``, seconds from the first import to the first answer, and ``peak_mb``, the largest
       resident memory (medians); ``start_s_spread`` and ``peak_mb_spread`` (lowest and highest).
@@ -117,7 +118,7 @@ def measure_start(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     except (TypeError, ValueError):
         return {}
     found = []
-    for _ in range(START_RUNS):
+    for _ in range(runs):
         done = subprocess.run(
             [sys.executable, "-c", _START, str(folder)],
             input=text,

@@ -15,7 +15,7 @@ from volano.compression._contract import Compact, Settings, Work
 
 __all__ = ["build", "settings", "suits"]
 
-ROWS_LEARNED = 200_000
+ROWS_LEARNED = 300_000
 """Rows that a student learns from in all, repeated as often as it takes."""
 
 COUNTED_ROWS = 20_000
@@ -36,7 +36,7 @@ def suits(model: Compact) -> str | None:
 
 def settings(model: Compact, work: Work) -> Sequence[Settings]:
     """From the middle outwards: about two pieces share a bucket, then one, then eight."""
-    epochs = max(3, min(20, round(ROWS_LEARNED / max(1, work.num_rows))))
+    epochs = max(4, min(24, round(ROWS_LEARNED / max(1, work.num_rows))))
     kinds = sum(_num_pieces(work.texts(name)) for name in model.model.columns)
     middle = min(MOST, max(FEWEST, 1 << round(math.log2(max(1, kinds) / 2))))
     sizes = ((middle, 64), (2 * middle, 96), (middle // 4, 64), (4 * middle, 64), (middle // 2, 32))

@@ -22,6 +22,9 @@ __all__ = ["Attempt", "Measured", "search"]
 FIRST_LOOK = 0.25
 """Share of a student's epochs after which it is first measured."""
 
+SHORT = 0.5
+"""Share of its epochs where nobody asked for a search: a turn should not wait for it."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -94,7 +97,7 @@ def search(
             continue
         settings = list(distil.settings(teacher, work))
         if not long:
-            yield from trying.student(distil, settings[0])
+            yield from trying.student(distil, _part(settings[0], SHORT))
             continue
         yield from trying.halving(distil, settings)
 
@@ -140,9 +143,8 @@ class _Trying:
         for each in settings:
             if self._late():
                 return
-            short = {**each, "epochs": max(1, math.floor(each["epochs"] * FIRST_LOOK))}
             best: Measured | None = None
-            for attempt in self.student(distil, short, "-look"):
+            for attempt in self.student(distil, _part(each, FIRST_LOOK), "-look"):
                 if attempt.measured is not None:
                     best = attempt.measured
                 yield attempt
@@ -182,6 +184,10 @@ class _Trying:
             attempt.made = None
         attempt.seconds = attempt.seconds or time.monotonic() - started
         return attempt
+
+
+def _part(settings: Settings, share: float) -> Settings:
+    return {**settings, "epochs": max(1, math.floor(settings["epochs"] * share))}
 
 
 def _digits(settings: Mapping[str, Any]) -> str:

@@ -120,7 +120,8 @@ class CompressStage:
             if not row["kept"]:
                 shutil.rmtree(folder, ignore_errors=True)
             elif row["passed"]:
-                row |= measure_start(folder, making.rows[:1])
+                runs = 3 if settings and settings.budget else 1
+                row |= measure_start(folder, making.rows[:1], runs=runs)
             self._say(context, row)
         ready = context.out / "candidates" / candidates[chosen].name
         summary = {
