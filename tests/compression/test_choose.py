@@ -88,5 +88,5 @@ def test_an_ensemble_has_to_be_worth_its_time() -> None:
             Candidate("first", 900, better / scale, ensemble=ensemble),
             Candidate("single", 100, single / scale),
         ]
-        chosen, table = choose(candidates, 0.005)
+        chosen, table = choose(candidates, Goal(0.005))
         assert chosen == (1 if ensemble else 0), table
