@@ -25,9 +25,8 @@ MOST_ROWS = 200_000
 """Training rows that students learn from, at the most."""
 
 VARIANT_ROWS = 40_000
-"""Variants that the teacher is asked about, at the most; no row has more than `VARIANTS`."""
+"""Variants that the teacher is asked about, at the most."""
 
-VARIANTS = 4
 ANSWER_ROWS = 2048
 CALIBRATION_ROWS = 512
 CALIBRATION_BATCH = 16
@@ -53,6 +52,7 @@ class Lessons:
       step: Told how far something is.
       say: Told what is worth a line.
       deadline: When to stop, by `time.monotonic`.
+      variants: The most of each training row.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Lessons:
         step: Step = lambda label, done, total: None,
         say: Callable[[str], None] = lambda text: None,
         deadline: float = math.inf,
+        variants: int = 4,
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -74,7 +75,7 @@ class Lessons:
         self._raw: dict[str, dict[str, list[Any]]] = {}
         self._answers: dict[str, NDArray[np.float32]] = {}
         self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
-        self._place = scratch
+        self._place, self._most_variants = scratch, variants
 
     def at(self, name: str) -> None:
         """Name what is trained next, for its checkpoints."""
@@ -155,7 +156,7 @@ class Lessons:
             return 0
         if not any(column_kind(column.kind).content for column in inputs.values()):
             return 0
-        return min(VARIANTS, VARIANT_ROWS // max(1, len(self._rows("train"))))
+        return min(self._most_variants, VARIANT_ROWS // max(1, len(self._rows("train"))))
 
     def _values(self, split: str) -> dict[str, list[Any]]:
         """Raw values by column; ``lesson`` is the training rows and then their variants."""

@@ -243,6 +243,7 @@ class _Making:
             seed=context.spec.train.seed,
             step=context.progress.step,
             deadline=math.inf if budget is None else time.monotonic() + budget,
+            variants=1 if budget is None else 4,
         )
         passes = [name for name in settings.passes if whole or name != "distil"]
         try:
