@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -16,7 +17,7 @@ from volano.columns import Encoded, EncodedSplit, FittedColumn, column_kind, med
 from volano.compression._contract import Calibration
 from volano.compression._variants import varied
 from volano.data import Prepared, Snapshot
-from volano.runtime import Model
+from volano.runtime import Model, available_cores
 from volano.spec import TrainSpec
 
 __all__ = ["Lessons", "OutOfTime"]
@@ -27,7 +28,7 @@ MOST_ROWS = 200_000
 VARIANT_ROWS = 40_000
 """Variants that the teacher is asked about, at the most."""
 
-ANSWER_ROWS = 2048
+ANSWER_ROWS = 1024
 CALIBRATION_ROWS = 512
 CALIBRATION_BATCH = 16
 
@@ -46,7 +47,7 @@ class Lessons:
       prepared: The turn's rows, as the teacher's columns encode them.
       snapshot: The same as raw values.
       task: The task's kind.
-      teacher: The model whose answers are taught, as a bundle.
+      teacher: The model whose answers are taught, as a bundle on one thread.
       scratch: Where answers and checkpoints are kept and looked for.
       seed: Decides every random choice.
       step: Told how far something is.
@@ -218,20 +219,27 @@ class Lessons:
         folder.mkdir(parents=True, exist_ok=True)
         values = self._values(split)
         num_rows = len(next(iter(values.values())))
-        parts = []
-        for start in range(0, num_rows, ANSWER_ROWS):
-            file = folder / f"{start:09}.npy"
-            if not file.exists():
-                self._watch("asking the teacher", start, num_rows)
-                some = {
-                    name: column[start : start + ANSWER_ROWS] for name, column in values.items()
-                }
-                outputs = self._teacher.outputs(self._teacher.encode(some))
-                half = file.with_suffix(".half")
-                with half.open("wb") as stream:
-                    np.save(stream, outputs.reshape(len(outputs), -1))
-                half.replace(file)
-            parts.append(np.load(file, mmap_mode="r"))
+        files = {start: folder / f"{start:09}.npy" for start in range(0, num_rows, ANSWER_ROWS)}
+
+        def ask(start: int) -> None:
+            self._watch("asking the teacher", start, num_rows)
+            some = {name: column[start : start + ANSWER_ROWS] for name, column in values.items()}
+            outputs = self._teacher.outputs(self._teacher.encode(some))
+            half = files[start].with_suffix(".half")
+            with half.open("wb") as stream:
+                np.save(stream, outputs.reshape(len(outputs), -1))
+            half.replace(files[start])
+
+        # Parts side by side, each on one core: how several cores share a sum decides its last
+        # digits, and the same turn must teach the same student.
+        with ThreadPoolExecutor(available_cores()) as pool:
+            asked = [pool.submit(ask, start) for start in files if not files[start].exists()]
+            try:
+                for each in asked:
+                    each.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+        parts = [np.load(file, mmap_mode="r") for file in files.values()]
         self._answers[split] = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
         return self._answers[split]
 

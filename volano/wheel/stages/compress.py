@@ -56,7 +56,7 @@ SPEED_ROWS = 256
 
 MEASURED_FACTS = (
     "p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread", "start_s", "start_s_spread",
-    "peak_mb", "peak_mb_spread", "seconds",
+    "peak_mb", "peak_mb_spread", "seconds", "front", "missed",
 )  # fmt: skip
 
 
@@ -115,13 +115,16 @@ class CompressStage:
         )
         held_out = "cross-fitted rows" if making.crossed else "validation rows"
         chosen, table = choose(candidates, goal, making.slices(), held_out=held_out)
+        searched = bool(settings and settings.budget)
         for row in table:
             folder = context.out / "candidates" / row["name"]
+            if not searched:
+                # What is fast differs from run to run, and what an artifact holds must not.
+                row["kept"] = row["size_bytes"] > 0
             if not row["kept"]:
                 shutil.rmtree(folder, ignore_errors=True)
-            elif row["passed"]:
-                runs = 3 if settings and settings.budget else 1
-                row |= measure_start(folder, making.rows[:1], runs=runs)
+            elif row["chosen"] or (searched and row["passed"]):
+                row |= measure_start(folder, making.rows[:1], runs=3 if searched else 1)
             self._say(context, row)
         ready = context.out / "candidates" / candidates[chosen].name
         summary = {
@@ -227,7 +230,10 @@ class _Making:
         def measure(attempt: Attempt) -> Measured | None:
             assert attempt.made is not None
             name = attempt.name if self._single else f"{model}-{attempt.name}"
-            made = self._candidate(model, name, attempt.made.inputs, attempt.made.graph)
+            taught = any(step == "distil" for step, _ in attempt.steps)
+            made = self._candidate(
+                model, name, attempt.made.inputs, attempt.made.graph, taught=taught
+            )
             made.facts |= {"steps": attempt.as_dict(), "seconds": round(attempt.seconds, 1)}
             found.append(made)
             if made.scores is None or not len(made.scores):
@@ -238,7 +244,7 @@ class _Making:
             self._prepared,
             Snapshot.open(context.parent("data")),
             self._task.kind,
-            load(context.out / "candidates" / shown),
+            load(context.out / "candidates" / shown, threads=1),
             context.scratch / model,
             seed=context.spec.train.seed,
             step=context.progress.step,
@@ -287,6 +293,7 @@ class _Making:
         graph: onnx.ModelProto,
         *,
         trained: bool = False,
+        taught: bool = False,
     ) -> Candidate:
         context = self._context
         folder = context.out / "candidates" / name
@@ -300,8 +307,8 @@ class _Making:
             self._check_parity(model, bundle)
             if self._evidence[model].learned:
                 known = self._evidence[model].outputs
-        elif calibrated := self._calibrated(bundle, inputs):
-            # It is not as sure as what it was made from, or surer.
+        elif taught and (calibrated := self._calibrated(folder, inputs)):
+            # A student is less sure than its teacher, or surer.
             task = self._task.from_dict(calibrated, self._prepared.target)
             shutil.rmtree(folder)
             self._write(folder, inputs, task, content, name)
@@ -314,14 +321,15 @@ class _Making:
         return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
 
     def _calibrated(
-        self, bundle: Model, inputs: Mapping[str, FittedColumn]
+        self, folder: Path, inputs: Mapping[str, FittedColumn]
     ) -> Mapping[str, Any] | None:
         """The task's state as validation rows have it for this bundle; None without such rows."""
         targets = np.asarray(self._prepared.split("validation").target)
         rows = _scored_rows(targets)
         if not len(rows):
             return None
-        outputs = bundle.outputs(self._encoded(inputs), rows)
+        # One thread, for the same last digits every time.
+        outputs = load(folder, threads=1).outputs(self._encoded(inputs), rows)
         return self.judge.calibrate(outputs, targets[rows])
 
     def _failed(self, name: str, model: str, error: Exception | str) -> Candidate:
