@@ -11,8 +11,8 @@ help:  ## This list
 install:  ## Volano with all that developing it needs, in the versions it is tested with
 	$(PYTHON) -m pip install -c constraints.txt -e ".[dev]"
 
-test:  ## All tests: on the CPU, without a network
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+test:  ## All tests, on all cores: on the CPU, without a network
+	$(PYTHON) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint:  ## Style, types, and which room may import which
 	$(PYTHON) -m ruff check .
