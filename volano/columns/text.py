@@ -245,7 +245,7 @@ class TextColumn:
         """
         del use
         texts = list(values)
-        if options["encoder"] == "pieces":
+        if options.get("encoder") == "pieces":
             return FittedPieces.of(name, texts, options["buckets"])
         tokenizer_json = options.get("tokenizer_json")
         if tokenizer_json is None:
