@@ -284,7 +284,9 @@ class _Run:
                 if time.monotonic() - self._last_saved > CHECKPOINT_EVERY_S:
                     self._save(step, losses)
             if self._late() and self._best is not None:
-                break  # half an epoch more, at a rate that has not fallen, is seldom better
+                # Half an epoch more, at a rate that has not fallen, is seldom better.
+                self._say("    time is over: stopping")
+                break
             self._end_epoch(epoch, step, losses)
             losses = []
             self._save(step, losses)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,9 +43,6 @@ from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.train import evidence
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["CompressStage"]
 
@@ -290,7 +287,7 @@ class _Making:
         model: str,
         name: str,
         inputs: Mapping[str, FittedColumn],
-        graph: onnx.ModelProto,
+        graph: Any,
         *,
         trained: bool = False,
         taught: bool = False,
