@@ -144,6 +144,15 @@ def test_history_has_the_headline(houses: Path, run: Any) -> None:
     assert row["rmse"]["value"] > 0
 
 
+def test_history_and_rollback_name_a_candidate_picked_by_hand(houses: Path, run: Any) -> None:
+    assert run("promote", 1, "--candidate", "fp32", cwd=houses).status == 0
+    assert "<- serves (fp32, picked by hand)" in run("history", cwd=houses).out
+    (row,) = run("history", "--json", cwd=houses).json["turns"]
+    assert row["picked"] == "fp32"
+    assert "rolled back from turn 1, fp32" in run("rollback", cwd=houses).out
+    assert "picked by hand" not in run("history", cwd=houses).out
+
+
 def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
     rows = (
         "size,rooms,town,garden,built\n80,3,Rome,yes,1970-01-02\n9000,3,Oslo,,\n"
