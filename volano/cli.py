@@ -362,11 +362,12 @@ def queue(
 @app.command()
 def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the turns and which of them served."""
-    from volano.wheel import quality
+    from volano.wheel import picked_by_hand, quality
 
     with _wheel(folder) as wheel:
         turns = wheel.history()
         champions = wheel.store.champions()
+        picked = picked_by_hand(wheel.store, champions[0]) if champions else None
     serving = champions[0].turn if champions else None
     rows = [
         {
@@ -376,6 +377,7 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
             "metric": (name := record.get("headline") or "accuracy"),
             name: record["metrics"].get(name),
             "champion": record["turn"] == serving,
+            **({"picked": picked} if picked and record["turn"] == serving else {}),
         }
         for record in turns
     ]
@@ -384,6 +386,8 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
     def show() -> None:
         for row, reached in zip(rows, qualities, strict=True):
             mark = "  <- serves" if row["champion"] else ""
+            if "picked" in row:
+                mark += f" ({row['picked']}, picked by hand)"
             print(f"  turn {row['turn']}  {row['at']}  {row['verdict']:<12} {reached or '-'}{mark}")
         if not rows:
             print("no turn yet; next: volano turn")

@@ -144,6 +144,15 @@ def test_history_has_the_headline(houses: Path, run: Any) -> None:
     assert row["rmse"]["value"] > 0
 
 
+def test_history_and_rollback_name_a_candidate_picked_by_hand(houses: Path, run: Any) -> None:
+    assert run("promote", 1, "--candidate", "fp32", cwd=houses).status == 0
+    assert "<- serves (fp32, picked by hand)" in run("history", cwd=houses).out
+    (row,) = run("history", "--json", cwd=houses).json["turns"]
+    assert row["picked"] == "fp32"
+    assert "rolled back from turn 1, fp32" in run("rollback", cwd=houses).out
+    assert "picked by hand" not in run("history", cwd=houses).out
+
+
 def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
     rows = (
         "size,rooms,town,garden,built\n80,3,Rome,yes,1970-01-02\n9000,3,Oslo,,\n"
@@ -206,6 +215,31 @@ def test_a_missing_value_in_a_correction_stays_missing(houses: Path) -> None:
     assert dict(found.inputs) == {
         "size": "", "rooms": "3", "town": "Rome", "garden": "", "built": "",
     }  # fmt: skip
+
+
+def test_a_correction_of_a_row_with_a_sparse_cell_can_be_read(tmp_path: Path, run: Any) -> None:
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["parts", "size", "price"])
+        for row in range(120):
+            table.writerow([json.dumps({str(row % 4): 1.5, "9": row}), row % 7, 10 * (row % 4)])
+    (tmp_path / "volano.yaml").write_text(
+        "name: parts\ndata: rows.csv\ninputs: {parts: sparse, size: number}\n"
+        "target: {price: number}\n",
+        encoding="utf-8",
+    )
+    with Wheel(tmp_path) as wheel:
+        wheel.turn()
+        if not wheel.store.champions():
+            wheel.promote(1)
+        (made,) = wheel.predict([{"parts": {"3": 1.5}, "size": 2}])
+        wheel.log.feedback([_correction(made.id, 30.0)])
+        found = wheel.check()
+    assert found["columns"].get("parts", {}).get("unreadable", 0) == 0
+    assert run("feedback", "export", "-o", "out.csv", cwd=tmp_path).status == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert json.loads(line["parts"]) == {"3": 1.5}
 
 
 def _correction(id_: str, value: float) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import volano
-from volano.wheel import Wheel, init_wheel
+from volano.data import resolve
+from volano.wheel import Wheel, answer_table, init_wheel
 
 CHIRP, HUM = "chirp", "hum"
 
@@ -72,3 +73,34 @@ def test_it_turns_and_the_bundle_answers_without_torch(wheel_folder: Path) -> No
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rows_without_a_window_stop_neither_a_turn_nor_a_table_of_answers(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    lines = ["trace,machine,class"]
+    for at in range(120):
+        kind = (CHIRP, HUM)[at % 2]
+        cells = [json.dumps(part) for part in window(random, kind)[:1]]
+        if at % 10 == 3:
+            cells = [("", "no window", "[]")[at // 10 % 3]]
+        lines.append(f'"{cells[0]}",m{at % 3},{kind}')
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "volano.yaml").write_text(
+        "name: sensor\ndata: rows.csv\ninputs: {trace: series, machine: category}\n"
+        "target: {class: category}\ntrain: {models: [linear]}\n",
+        encoding="utf-8",
+    )
+    with Wheel(tmp_path) as wheel:
+        turn = wheel.turn()
+        if turn.verdict != "promoted":
+            wheel.promote(turn.number)
+        (tmp_path / "more.csv").write_text(
+            'trace,machine\n"[1, 2, 3]",m1\n,m1\nno window,m2\n', encoding="utf-8"
+        )
+        model = wheel.model()
+        files = resolve(["more.csv"], root=tmp_path)
+        found = answer_table(files, tmp_path / "out.csv", model=model, predict=model.predict)
+    assert (found.answered, found.unread) == (1, 2)
+    assert found.first[2] == "row 3: trace is 'no window'"
+    answers = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.endswith(",,,") for line in answers[1:]] == [False, True, True]

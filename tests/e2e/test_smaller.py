@@ -12,6 +12,7 @@ from tiny import tiny_rows, write_table
 
 import volano
 from volano.errors import WheelError
+from volano.wheel import picked_by_hand
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,13 @@ def test_a_person_picks_another_of_the_front(wheel: volano.Wheel) -> None:
     wheel.promote(1)
     wheel.promote(1, "fp32")
     assert wheel.champion().why == "fp32, picked by hand"
+    assert picked_by_hand(wheel.store, wheel.store.champion()) == "fp32"
     model = volano.load(wheel.store.champion().artifact.path / "bundle")
     assert model.manifest["precision"] == "fp32"
     assert model.predict([{"text": "the tea is good"}])[0].value in ("positive", "negative")
     assert model.manifest["metrics"]["golden"], "it is judged on golden rows as the chosen one was"
-    wheel.rollback()
+    assert wheel.rollback().why == "rolled back from turn 1, fp32"
+    assert picked_by_hand(wheel.store, wheel.store.champion()) is None
     model = volano.load(wheel.store.champion().artifact.path / "bundle")
     assert model.manifest["precision"] == chosen
     with pytest.raises(WheelError, match=r"(?s)no candidate 'fp23'.*Did you mean fp32.*WHEEL-017"):

@@ -233,8 +233,9 @@ class Model:
         Args:
           row: Column name -> cell.
           lost: Receives column -> reason for each cell that could not be read.
-        Raises:
-          RequestError: A cell cannot be read, and its column knows no missing values.
+        Returns:
+          Column -> checked value; None, which `predict` refuses, where a cell cannot be read and
+          its column knows no missing values.
         """
         found = {}
         for name, column in self.inputs.items():
@@ -242,7 +243,10 @@ class Model:
             try:
                 found[name] = column.check("" if cell is None else cell)
             except RequestError as error:
-                found[name] = column.check(None)
+                try:
+                    found[name] = column.check(None)
+                except RequestError:
+                    found[name] = None
                 if lost is not None:
                     lost[name] = error.what
         return found

@@ -8,6 +8,7 @@ from volano.wheel._corrections import (
     import_feedback,
     remove_feedback,
 )
+from volano.wheel._crowning import picked_by_hand
 from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
@@ -36,6 +37,7 @@ __all__ = [
     "import_feedback",
     "init_wheel",
     "next_steps",
+    "picked_by_hand",
     "progress_for",
     "quality",
     "remove_feedback",

@@ -386,9 +386,8 @@ def export_feedback(
     with open_output(output) as stream:
         write = row_writer(stream, output, [*inputs, target, "prediction_id", "who", "at"])
         for row in _exported(log, inputs, target):
-            if isinstance(row[target], list):
-                row[target] = as_text(row[target])
-            write(row)
+            # A list or an object as JSON, which a table of corrections is read as.
+            write({n: as_text(v) if isinstance(v, (list, dict)) else v for n, v in row.items()})
             count += 1
     return count
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from volano.errors import WheelError, nearest
-from volano.store import Run, Store
+from volano.store import Champion, Run, Store
 from volano.wheel._clean import line_of_champions
 from volano.wheel._progress import Progress
 from volano.wheel._stage import Setting, run_stage
 
-__all__ = ["promoted", "rolled_back"]
+__all__ = ["picked_by_hand", "promoted", "rolled_back"]
 
 
 def promoted(
@@ -52,8 +52,19 @@ def rolled_back(store: Store) -> None:
             expected="at least two champions, one after the other",
             fix="volano history",
         )
-    before = seen[-2]
-    store.crown(before.turn, before.artifact.digest, f"rolled back from turn {seen[-1].turn}")
+    before, why = seen[-2], f"rolled back from turn {seen[-1].turn}"
+    if left := picked_by_hand(store, seen[-1]):
+        why += f", {left}"
+    if name := picked_by_hand(store, before):
+        why += f", to {name}"
+    store.crown(before.turn, before.artifact.digest, why)
+
+
+def picked_by_hand(store: Store, champion: Champion) -> str | None:
+    """The candidate that a person picked for a champion; None where it is the turn's own choice."""
+    run = store.run_of(champion.artifact.digest)
+    picked = run.lineage["ingredients"].get("picked") if run is not None else None
+    return str(picked) if picked else None
 
 
 def _picked(record: Mapping[str, Any], name: str, setting: Setting, progress: Progress) -> Run:

@@ -33,7 +33,7 @@ class DataStage:
     """Sources and feedback -> `Snapshot`."""
 
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[tuple[str, ...]] = ("feedback",)
 
     def __init__(self) -> None:
@@ -122,10 +122,7 @@ def _feedback(context: Context) -> Iterator[FeedbackRow]:
         if all(name in item["inputs"] for name in inputs):
             yield FeedbackRow(
                 # A number that was not given came as null, which is an empty cell of a table.
-                {
-                    name: "" if (found := item["inputs"][name]) is None else str(found)
-                    for name in inputs
-                },
+                {name: as_text(item["inputs"][name]) or "" for name in inputs},
                 as_text(item["value"]) or "",
                 item["prediction_id"] or "",
             )
