@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tiny import tiny_rows, write_table, write_tiny_encoder
 
-
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 if WORKER and hasattr(os, "sched_setaffinity"):
     # A core for each worker and all that it starts: threads of several would fight over them.

@@ -74,6 +74,9 @@ class Classroom:
         assert column == "text"
         return self.rows
 
+    def graph(self, model, inputs):
+        return graph_of(model, inputs)
+
     def train(self, model, inputs, *, epochs: int) -> None:
         self.trained.append(epochs)
 

@@ -81,6 +81,9 @@ class Work(Protocol):
     def texts(self, column: str) -> Sequence[str]:
         """The raw values of a text column in the rows to learn from."""
 
+    def graph(self, model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
+        """A trained model in fp32, as it would ship."""
+
     def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
         """Teach a network in place what the teacher answers; a killed run goes on where it was."""
 

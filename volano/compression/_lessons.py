@@ -54,6 +54,7 @@ class Lessons:
       say: Told what is worth a line.
       deadline: When to stop, by `time.monotonic`.
       variants: The most of each training row.
+      graph_of: Makes a graph of a trained model.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Lessons:
         say: Callable[[str], None] = lambda text: None,
         deadline: float = math.inf,
         variants: int = 4,
+        graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -76,6 +78,7 @@ class Lessons:
         self._raw: dict[str, dict[str, list[Any]]] = {}
         self._answers: dict[str, NDArray[np.float32]] = {}
         self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
+        self._graph_of = graph_of
         self._place, self._most_variants = scratch, variants
 
     def at(self, name: str) -> None:
@@ -110,6 +113,10 @@ class Lessons:
     def texts(self, column: str) -> Sequence[str]:
         """See `Work`."""
         return self._values("train")[column]
+
+    def graph(self, model: Any, inputs: Mapping[str, FittedColumn]) -> Any:
+        """See `Work`."""
+        return self._graph_of(model, inputs)
 
     def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
         """See `Work`."""

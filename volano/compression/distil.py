@@ -72,8 +72,6 @@ class DistilPass:
         return _students(settings["student"]).label(settings)
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
-        from volano.export import graph_of
-
         student, inputs = _students(settings["student"]).build(model, work, settings)
         work.train(student, inputs, epochs=settings["epochs"])
-        return Compact(inputs, graph_of(student, inputs), student)
+        return Compact(inputs, work.graph(student, inputs), student)

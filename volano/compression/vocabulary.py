@@ -43,8 +43,6 @@ class VocabularyPass:
         return ({"least": 1},)
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
-        from volano.export import graph_of
-
         network = copy.deepcopy(model.model)
         inputs: dict[str, FittedColumn] = dict(model.inputs)
         for name in _columns(model):
@@ -54,7 +52,7 @@ class VocabularyPass:
             inputs[name] = cut
             place = network.columns.index(name)
             _keep_vectors(network.encoders[place].transformer, kept)
-        return Compact(inputs, graph_of(network, inputs), network)
+        return Compact(inputs, work.graph(network, inputs), network)
 
 
 def _columns(model: Compact) -> list[str]:

@@ -73,7 +73,7 @@ class EncodedRows:
     num_rows: int
     notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
-    def widths(self, costs: Mapping[str, float]) -> NDArray[np.int64]:
+    def widths(self, costs: Mapping[str, float] | None = None) -> NDArray[np.int64]:
         """What each row costs the graph: the dearest of its ragged inputs; shape (num_rows,).
 
         Args:
@@ -83,7 +83,7 @@ class EncodedRows:
         for name, encoded in self.columns.items():
             for array in encoded.arrays.values():
                 if isinstance(array, Ragged):
-                    cost = np.ceil(array.lengths * costs.get(name, 1.0)).astype(np.int64)
+                    cost = np.ceil(array.lengths * (costs or {}).get(name, 1.0)).astype(np.int64)
                     widths = np.maximum(widths, cost)
         return widths
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from volano.errors import SpecError
 from volano.spec._document import Document
+from volano.spec._model import TrainSpec
 
 __all__ = ["network_combinations"]
 
@@ -21,6 +24,7 @@ def network_combinations(document: Document) -> Iterator[SpecError]:
     train, inputs = document.values.get("train"), document.values.get("inputs")
     if not isinstance(train, dict) or not isinstance(inputs, dict):
         return
+    train = {key: value for key, value in train.items() if not _is_default(key, value)}
     tune = train.get("tune", "all")
 
     def without(key: str, other: str, fix: str) -> SpecError:
@@ -50,6 +54,18 @@ def network_combinations(document: Document) -> Iterator[SpecError]:
     rich = [(kind, encoder) for kind, encoder in columns if kind in _RICH]
     yield from _tuning(document, train, rich)
     yield from _useless(document, train, rich, len(rich) < len(columns))
+
+
+def _is_default(key: str, value: Any) -> bool:
+    """Whether a key says what holds without it."""
+    field = TrainSpec.model_fields.get(key)
+    if field is None:
+        return False
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+        return bool(getattr(TrainSpec.model_validate({key: value}), key) == field.default)
+    except ValidationError:
+        return False
 
 
 def _column(value: Any) -> tuple[str, str]:

@@ -40,6 +40,11 @@ class GraphWork:
         """See `volano.compression.Work`."""
         raise AssertionError(f"a pass that changes the graph alone asks for {column}'s texts")
 
+    def graph(self, model: Any, inputs: Mapping[str, FittedColumn]) -> NoReturn:
+        """See `volano.compression.Work`."""
+        del model, inputs
+        raise AssertionError("a pass that changes the graph alone asks for another one")
+
     def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
         """See `volano.compression.Work`."""
         del model, inputs, epochs

@@ -111,7 +111,9 @@ def spec_text(
         lines.append(f"# {section}:   # {comment}")
         for field, info in model.model_fields.items():
             value = info.default
-            if isinstance(value, tuple):
+            if value is None:
+                value = "null"
+            elif isinstance(value, tuple):
                 value = "[" + ", ".join(value) + "]"
             elif isinstance(value, float) and 0 < value < 1 and field != "learning_rate":
                 value = f"{value * 100:g}%"

@@ -216,6 +216,8 @@ class _Making:
           settings: What may be tried, and for how long.
           whole: Whether students are worth their time; else the quick passes alone.
         """
+        from volano.export import graph_of
+
         context, start = self._context, self._models[model]
         # Of a model that has learned from these rows, nothing on them says what a pass costs.
         if start.model.family != "network" or self._evidence[model].learned:
@@ -247,6 +249,7 @@ class _Making:
             step=context.progress.step,
             deadline=math.inf if budget is None else time.monotonic() + budget,
             variants=1 if budget is None else 4,
+            graph_of=graph_of,
         )
         passes = [name for name in settings.passes if whole or name != "distil"]
         try:
