@@ -15,7 +15,8 @@ def test_the_public_surface():
         "class_changes", "classification_report", "conformal_half_width", "evaluator",
         "fit_temperature", "gate_metric", "independent_rows", "judge", "majority", "minimum_rows",
         "not_worse",
-        "regression_report", "row_scores", "row_slices", "scores_by_name", "softmax", "table_baselines",
+        "regression_report", "row_scores", "row_slices", "scores_by_name", "softmax",
+        "table_baselines",
         "tfidf_svm", "unit_scores",
     }  # fmt: skip
     for name in volano.evaluation.__all__:
