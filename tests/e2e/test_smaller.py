@@ -105,3 +105,17 @@ def test_a_bundle_of_pieces_needs_no_torch_and_no_tokenizer(
     assert len(values) == 3
     assert "were cut" in notes[0]
     assert not torch
+
+
+def test_the_next_report_knows_what_was_picked(wheel: volano.Wheel) -> None:
+    from volano.wheel.report._evidence import Evidence
+
+    rows = wheel.show(1).record["candidates"]
+    other = next(row["name"] for row in rows if row["kept"] and not row["chosen"])
+    wheel.promote(1, other)
+    facts = {"name": other, "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    first = wheel.show(1).record
+    second = {**first, "turn": 2, "gate": {**first["gate"], "champion_turn": 1}}
+    seen = Evidence({**second, "picked_champion": facts}, [first], {}, {}, {}, {}, [], [], [], [])
+    assert [row["name"] for row in seen.champion["candidates"] if row["chosen"]] == [other]
+    assert seen.champion["metrics"] == facts["metrics"]

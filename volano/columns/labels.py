@@ -113,12 +113,15 @@ class FittedLabels:
 
     def check(self, value: object) -> list[str]:
         found = self.split(value)
+        # An empty list says that none applies; an empty field of a form says nothing.
+        if isinstance(value, str) and not value.strip():
+            found = None
         if found is None:
             raise RequestError(
                 17,
                 f"{self.name} is {shorten(value)}",
                 status=422,
-                expected="a list of names, which may be empty",
+                expected="a list of names; [] says that none applies",
             )
         for item in found:
             if item not in self._places:

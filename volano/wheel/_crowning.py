@@ -11,7 +11,7 @@ from volano.wheel._clean import line_of_champions
 from volano.wheel._progress import Progress
 from volano.wheel._stage import Setting, run_stage
 
-__all__ = ["picked_by_hand", "promoted", "rolled_back"]
+__all__ = ["picked_by_hand", "picked_facts", "promoted", "rolled_back"]
 
 
 def promoted(
@@ -65,6 +65,15 @@ def picked_by_hand(store: Store, champion: Champion) -> str | None:
     run = store.run_of(champion.artifact.digest)
     picked = run.lineage["ingredients"].get("picked") if run is not None else None
     return str(picked) if picked else None
+
+
+def picked_facts(store: Store, champion: Champion) -> dict[str, Any] | None:
+    """Name and golden metrics of a champion that a person picked; None for a turn's own choice."""
+    name = picked_by_hand(store, champion)
+    run = store.run_of(champion.artifact.digest)
+    if name is None or run is None:
+        return None
+    return {"name": name, "metrics": run.summary["metrics"]}
 
 
 def _picked(record: Mapping[str, Any], name: str, setting: Setting, progress: Progress) -> Run:

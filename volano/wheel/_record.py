@@ -26,6 +26,7 @@ def turn_record(
     seconds: float,
     *,
     champions: Sequence[Champion] = (),
+    picked: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a turn found, as plain values.
@@ -36,6 +37,7 @@ def turn_record(
       champion_turn: The champion that the candidate was compared with.
       seconds: What the whole turn took.
       champions: All until now, newest first.
+      picked: What the champion is, where a person picked another candidate than the turn's own.
       notes: What else a person should know.
     """
     deploy, prepare = runs["deploy"].summary, runs["prepare"].summary
@@ -57,6 +59,7 @@ def turn_record(
             "independent_rows": deploy.get("independent_rows"),
         },
         "champions": [_champion(item) for item in reversed(champions)],
+        "picked_champion": dict(picked) if picked else None,
         "candidates": runs["compress"].summary["candidates"],
         **{
             key: runs["compress"].summary[key]

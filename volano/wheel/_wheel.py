@@ -326,13 +326,20 @@ class Wheel:
         )
 
     def _finish(self, runs: Mapping[str, Run], notes: Sequence[str], seconds: float) -> Turn:
+        from volano.wheel._crowning import picked_facts
         from volano.wheel._record import turn_record
 
         deploy = runs["deploy"]
         champions = self.store.champions()
         champion_turn = champions[0].turn if champions else None
         record = turn_record(
-            self.spec, runs, champion_turn, seconds, champions=champions, notes=notes
+            self.spec,
+            runs,
+            champion_turn,
+            seconds,
+            champions=champions,
+            picked=picked_facts(self.store, champions[0]) if champions else None,
+            notes=notes,
         )
         promoted = record["verdict"] == "promoted"
         number = self.store.add_turn(

@@ -125,7 +125,8 @@ class Evidence:
         wanted = self.gate.get("champion_turn")
         for record in self.history:
             if wanted is not None and record.get("turn") == wanted:
-                return record
+                picked = mapping(self.record.get("picked_champion"))
+                return _as_picked(record, picked) if picked else record
         return {}
 
     @cached_property
@@ -215,6 +216,15 @@ def _first_lines(folder: Path | None, name: str) -> list[Mapping[str, Any]]:
 def _stated(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record without what it leaves open."""
     return {name: value for name, value in record.items() if value is not None}
+
+
+def _as_picked(record: Mapping[str, Any], picked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A turn's record as if it had chosen the candidate that a person picked afterwards."""
+    name = picked.get("name")
+    candidates = [
+        {**item, "chosen": item.get("name") == name} for item in rows(record.get("candidates"))
+    ]
+    return {**record, "candidates": candidates, "metrics": mapping(picked.get("metrics"))}
 
 
 def chosen(record: Mapping[str, Any]) -> Mapping[str, Any]:
