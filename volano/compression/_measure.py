@@ -107,8 +107,13 @@ import volano
 rows = json.load(sys.stdin)
 volano.load(sys.argv[1]).predict(rows)
 took = time.perf_counter() - started
-unit = 1e6 if sys.platform == "darwin" else 1e3
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+try:
+    # What getrusage says of a new process is at least what its parent held when it started it.
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1e3
+except OSError:
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 print(json.dumps([took, peak]))
 """
 
