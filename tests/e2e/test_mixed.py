@@ -30,7 +30,7 @@ inputs:
   size: number
   town: category
 target: {{mood: category}}
-train: {{tune: head, fusion: gated, hidden: [16, 8], activation: tanh, pooling: max, loss: focal,
+train: {{models: network, tune: head, fusion: gated, hidden: [16, 8], activation: tanh, pooling: max, loss: focal,
          optimiser: adam, epochs: 8, seed: 1, precision: fp32}}
 compress: off
 gate: {{min_rows: 10}}
@@ -171,7 +171,7 @@ def test_numbers_from_texts_by_a_robust_loss(tmp_path: Path) -> None:
         "name: stars\ndata: stars.csv\n"
         "inputs: {text: {type: text, encoder: conv, vocabulary: 400}, age: number}\n"
         "target: {stars: number}\n"
-        "train: {loss: huber, epochs: 10, patience: 0, learning_rate: 0.002}\n"
+        "train: {models: network, loss: huber, epochs: 10, patience: 0, learning_rate: 0.002}\n"
         "compress: off\ngate: {min_rows: 10}\n",
         encoding="utf-8",
     )

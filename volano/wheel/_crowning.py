@@ -11,27 +11,26 @@ from volano.wheel._clean import line_of_champions
 from volano.wheel._progress import Progress
 from volano.wheel._stage import Setting, run_stage
 
-__all__ = ["picked_by_hand", "picked_facts", "promoted", "rolled_back"]
+__all__ = ["pick", "picked_by_hand", "picked_facts", "promoted", "rolled_back"]
 
 
 def promoted(
-    record: Mapping[str, Any], candidate: str | None, setting: Setting, progress: Progress
+    store: Store, record: Mapping[str, Any], candidate: str | None = None, picked: Run | None = None
 ) -> None:
     """Make a turn's bundle the champion, or another of its candidates.
 
     Args:
+      store: The wheel's store.
       record: The turn's.
       candidate: The candidate; None for the one that compress chose.
-      setting: The wheel's.
-      progress: Where to say how far it is.
+      picked: What `pick` made of it.
     Raises:
-      WheelError: It serves already (WHEEL-011), or is not there (014, 017).
+      WheelError: It serves already (WHEEL-011), or its bundle is gone (014).
     """
-    store, number = setting.store, record["turn"]
+    number = record["turn"]
     digest, why = record["artifacts"]["deploy"], f"promoted by hand; gate: {record['verdict']}"
-    if candidate is not None:
-        run = _picked(record, candidate, setting, progress)
-        digest, why = run.artifact.digest, f"{candidate}, picked by hand"
+    if picked is not None:
+        digest, why = picked.artifact.digest, f"{candidate}, picked by hand"
     champion = store.champion()
     if champion is not None and champion.turn == number and champion.artifact.digest == digest:
         raise WheelError(11, f"turn {number} is the champion already", expected="another turn")
@@ -76,7 +75,7 @@ def picked_facts(store: Store, champion: Champion) -> dict[str, Any] | None:
     return {"name": name, "metrics": run.summary["metrics"]}
 
 
-def _picked(record: Mapping[str, Any], name: str, setting: Setting, progress: Progress) -> Run:
+def pick(record: Mapping[str, Any], name: str, setting: Setting, progress: Progress) -> Run:
     """Make the bundle of a candidate ready to serve, as deploy does with the chosen one.
 
     Args:

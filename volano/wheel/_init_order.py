@@ -28,6 +28,9 @@ MOST_NUMBERS = 0.9
 MOST_GROUPED = 0.9
 """Share of the rows whose group has even steps."""
 
+LEAST_ECHO = 0.2
+"""Correlation of a number with the one before it from which rows are steps of one thing."""
+
 MOST_NAMES = 200
 """Different names up to which a column may name groups or stay the same in them."""
 
@@ -87,6 +90,9 @@ def log_of(
     if not numbers or (target is not None and target not in numbers) or said:
         return None, None
     left = [*texts, *(name for name in flagged if not _AHEAD.search(name))]
+    if left and target is not None and not group and not _goes_on(values[target]):
+        # Sold on even days, but no price says anything of the next: rows by themselves.
+        return None, None
     if (target is None and (left or (group and len(numbers) > 1))) or wrong:
         what = f"; {shorten((wrong or left)[0])} is no number" if wrong or left else ""
         return None, (
@@ -97,6 +103,16 @@ def log_of(
         )
     chosen = target or numbers[-1]
     return _log(values, chosen, date, group, step, numbers, flagged, steady, texts), None
+
+
+def _goes_on(values: Sequence[str | None]) -> bool:
+    """Whether a number resembles the one before it: their correlation is at least `LEAST_ECHO`."""
+    numbers, _ = parse_numbers(values)
+    before, after = numbers[:-1], numbers[1:]
+    known = ~np.isnan(before) & ~np.isnan(after)
+    if known.sum() < 3 or before[known].std() == 0 or after[known].std() == 0:
+        return True
+    return bool(abs(np.corrcoef(before[known], after[known])[0, 1]) >= LEAST_ECHO)
 
 
 def _log(

@@ -432,9 +432,14 @@ class Wheel:
           WheelError: There is no such turn (WHEEL-010) or candidate (017), it serves already
             (011), or `clean` has removed its bundle (014).
         """
-        from volano.wheel._crowning import promoted
+        from volano.wheel._crowning import pick, promoted
 
-        promoted(self.show(number).record, candidate, self._setting, self.progress)
+        record = self.show(number).record
+        if candidate is None:
+            promoted(self.store, record)
+        else:
+            picked = pick(record, candidate, self._setting, self.progress)
+            promoted(self.store, record, candidate, picked)
         return self.champion()
 
     def rollback(self) -> Champion:
