@@ -90,9 +90,6 @@ def log_of(
     if not numbers or (target is not None and target not in numbers) or said:
         return None, None
     left = [*texts, *(name for name in flagged if not _AHEAD.search(name))]
-    if left and target is not None and not group and not _goes_on(values[target]):
-        # Sold on even days, but no price says anything of the next: rows by themselves.
-        return None, None
     if (target is None and (left or (group and len(numbers) > 1))) or wrong:
         what = f"; {shorten((wrong or left)[0])} is no number" if wrong or left else ""
         return None, (
@@ -101,6 +98,9 @@ def log_of(
             if not wrong
             else f"{each}{what}: each row is answered by its own columns, without a forecast"
         )
+    if left and target is not None and not group and not _goes_on(values[target]):
+        # Sold on even days, but no price says anything of the next: rows by themselves.
+        return None, None
     chosen = target or numbers[-1]
     return _log(values, chosen, date, group, step, numbers, flagged, steady, texts), None
 
