@@ -30,8 +30,8 @@ inputs:
   size: number
   town: category
 target: {{mood: category}}
-train: {{models: network, tune: head, fusion: gated, hidden: [16, 8], activation: tanh, pooling: max,
-         loss: focal, optimiser: adam, epochs: 8, seed: 1, precision: fp32}}
+train: {{models: network, tune: head, fusion: gated, hidden: [16, 8], activation: tanh,
+         pooling: max, loss: focal, optimiser: adam, epochs: 8, seed: 1, precision: fp32}}
 compress: off
 gate: {{min_rows: 10}}
 """
