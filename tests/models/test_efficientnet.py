@@ -192,6 +192,7 @@ def cached() -> Path | None:
 def test_the_real_weights_know_a_flower_and_a_palace() -> None:
     path = cached()
     if path is None:
+        # 17 MB through pip: the default run needs no network, so that only who has them asks.
         pytest.skip("the weights of efficientnet-lite0 have not been fetched on this machine")
     images = pytest.importorskip("sklearn.datasets").__file__
     encoder = build_encoder(

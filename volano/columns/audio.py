@@ -151,7 +151,7 @@ def _opened(data: bytes | memoryview) -> Any:
     try:
         file = soundfile.SoundFile(io.BytesIO(data))
     # libsndfile's own errors, and TypeError for raw samples without a header.
-    except Exception:
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError):
         raise ValueError("is no recording that can be read") from None
     if file.samplerate not in RATES or not 1 <= file.channels <= MOST_CHANNELS:
         raise ValueError(f"has {file.channels} channels at {file.samplerate} samples a second")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +111,13 @@ def _words(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:100].rstrip(".")
 
 
+_DAMAGED_NOTES = (
+    ArithmeticError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow raises for EXIF that is cut off or makes no sense."""
+
+
 def _turned(image: Image.Image) -> int:
     """The orientation that a camera wrote into the file; 1 is upright."""
     info = image.info
@@ -120,7 +129,7 @@ def _turned(image: Image.Image) -> int:
         try:
             return int(image.getexif().get(0x0112, 1))
         # A camera's notes may be damaged where the picture is not.
-        except Exception:
+        except _DAMAGED_NOTES:
             return 1
     return 1
 

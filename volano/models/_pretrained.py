@@ -261,8 +261,9 @@ def _cached_snapshot(name: str) -> Path | None:
                 local_files_only=True,
             )
         )
-    except Exception:
-        return None  # not cached, in whatever words the client has for it
+    # LocalEntryNotFoundError is both; HFValidationError, for what is no name, is the second.
+    except (OSError, ValueError):
+        return None
 
 
 def _commit_of(folder: Path) -> str | None:
