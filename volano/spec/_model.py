@@ -85,6 +85,8 @@ Augmentation = Literal[
     "rotate",
     "shift",
     "time_mask",
+    "word_dropout",
+    "word_swap",
 ]
 
 
