@@ -269,6 +269,7 @@ def feedback_import(
     """Take corrections from a table."""
     from volano.data import resolve
     from volano.wheel import import_feedback
+    from volano.wheel.stages.data import plain_of
 
     with _wheel(folder) as wheel:
         files = resolve([table], root=Path.cwd(), fix=ON_THE_LINE)
@@ -282,6 +283,7 @@ def feedback_import(
             kind=wheel.spec.target_column.type,
             kinds=wheel.spec.kinds,
             options=wheel.spec.target_column.options,
+            plain=plain_of(wheel.spec),
             known=known,
             who=who,
             new_class=new_class,

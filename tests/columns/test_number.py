@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from volano.columns import column_kind
+from volano.columns import column_kind, column_uses
 from volano.columns.number import (
     FittedNumber,
     NumberColumn,
@@ -236,3 +236,36 @@ def test_two_numbers_with_a_point_are_numbers_and_without_one_yes_and_no() -> No
         "boolean",
         "number",
     ]
+
+
+COMMAS = ["1.101,79", "3,5", "12", "", "-0,25", "1 000,5", "7,50 €", "1.101"]
+
+
+def test_decimal_commas_are_inferred_and_read() -> None:
+    for use in ("input", "target"):
+        found = NumberColumn.infer(COMMAS * 5, use)  # type: ignore[arg-type]
+        assert found.options == {"decimal": ","}
+        assert "a comma before the decimals as in '1.101,79'" in found.reason
+        others = {
+            kind: column_kind(kind).infer(COMMAS * 5, use).score  # type: ignore[arg-type]
+            for kind, able in column_uses().items()
+            if kind != "number" and able in (use, "both")
+        }
+        assert found.score > max(others.values()), others
+    plain = NumberColumn.plain(found.options)
+    assert plain is not None
+    read = [plain(value) for value in COMMAS]
+    wanted = [1101.79, 3.5, 12, np.nan, -0.25, 1000.5, 7.5, 1101]
+    np.testing.assert_array_equal(parse_numbers(read)[0], wanted)
+    fitted = NumberColumn.fit("x", read, {"decimal": ","})
+    assert [fitted.check(value) for value in ("1.101,79", 3.5, "1.101", "12.5", "1,234.50")] == [
+        1101.79, 3.5, 1101, 12.5, 1234.5
+    ]  # fmt: skip
+    with pytest.raises(RequestError, match="REQUEST-013"):
+        fitted.check("1,2,3")
+
+
+def test_numbers_with_points_and_thousands_are_not_taken_for_commas() -> None:
+    for values in (["1,234", "12,345", "1,234.50"], ["3.5", "1,234", "7"], ["1", "2,000", "3,5"]):
+        assert NumberColumn.infer(values * 5).options == {}
+    assert NumberColumn.plain({}) is None

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import base64
-import importlib.metadata
 import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import soundfile
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from third_party import FittedLength, LengthColumn, installed
 
 from volano.columns import (
     Encoded,
     FittedColumn,
-    Inference,
     Use,
     _kinds,
     column_kinds,
@@ -34,7 +29,7 @@ from volano.columns.labels import FittedLabels
 from volano.columns.number import NumberColumn
 from volano.columns.series import FittedSeries
 from volano.compression import Calibration, compression_pass, pass_kinds
-from volano.errors import BundleError, RequestError, SpecError
+from volano.errors import SpecError
 from volano.spec import parse_spec
 from volano.tasks import Task, task_kinds
 from volano.tasks.classification import Classification
@@ -134,86 +129,12 @@ def test_passes(kind: str) -> None:
     assert made.ByteSize() < model.ByteSize() / 2
 
 
-class LengthOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    unit: int = 1
+def test_a_column_of_a_third_party(tmp_path: Path) -> None:
+    with installed(tmp_path / "site"):
+        _check_third_party()
 
 
-@dataclass(frozen=True)
-class FittedLength:
-    """A third party's column: the length of a text."""
-
-    kind: ClassVar[str] = "length"
-    name: str
-    unit: int
-
-    def check(self, value: object) -> str:
-        if not isinstance(value, str):
-            raise RequestError(10, f"{self.name} is {value!r}", status=422)
-        return value
-
-    def encode(self, values: Sequence[Any]) -> Encoded:
-        return Encoded({"size": np.array([len(value) // self.unit for value in values], np.int64)})
-
-    def collate(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        sizes = encoded.arrays["size"]
-        assert isinstance(sizes, np.ndarray)
-        return {f"{self.name}.size": sizes[rows]}
-
-    def save(self, folder: Path) -> None:
-        (folder / "length.json").write_text(json.dumps({"unit": self.unit}))
-
-    @classmethod
-    def load(cls, name: str, files: Mapping[str, bytes]) -> Self:
-        try:
-            return cls(name, int(json.loads(files["length.json"])["unit"]))
-        except (KeyError, ValueError) as error:
-            raise BundleError(20, f"the column {name!r} cannot be read") from error
-
-
-class LengthColumn:
-    kind: ClassVar[str] = "length"
-    version: ClassVar[int] = 1
-    use: ClassVar[str] = "input"
-    content: ClassVar[bool] = False
-    names: ClassVar[bool] = False
-    Options = LengthOptions
-    Fitted = FittedLength
-
-    @staticmethod
-    def infer(values: Sequence[str | None], use: Use = "input") -> Inference:
-        return Inference(0.0, "only when asked for")
-
-    @staticmethod
-    def refuse(value: str) -> str | None:
-        return None
-
-    @staticmethod
-    def fit(
-        name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
-    ) -> FittedLength:
-        return FittedLength(name, options["unit"])
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The third party's column as an installed package would bring it."""
-    point = importlib.metadata.EntryPoint("length", f"{__name__}:LengthColumn", "volano.columns")
-    real = importlib.metadata.entry_points
-
-    def entry_points(**more: str) -> Any:
-        return [point] if more.get("group") == "volano.columns" else real(**more)
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
-    for cached in (_kinds._entry_points, _kinds.column_kind):
-        cached.cache_clear()
-    yield
-    monkeypatch.undo()
-    for cached in (_kinds._entry_points, _kinds.column_kind):
-        cached.cache_clear()
-
-
-def test_a_column_of_a_third_party(installed: None) -> None:
+def _check_third_party() -> None:
     assert "length" in column_kinds()
     assert column_uses()["length"] == "input"
     check_column("length", ["a", "bb", ""], options={"unit": 2})

@@ -42,5 +42,5 @@ def test_the_examples_of_a_page_run(page: Path) -> None:
 def test_there_is_a_page_with_examples_for_those_who_add_a_kind() -> None:
     assert [page.name for page in PAGES] == ["extending.md"]
     text = (DOCS / "extending.md").read_text(encoding="utf-8")
-    for name in ("check_column", "check_pass", "check_task"):
+    for name in ("check_column", "check_encoder", "check_pass", "check_task"):
         assert f"{name}(" in text

@@ -168,3 +168,21 @@ def test_a_metric_of_another_task_is_refused() -> None:
     assert gate_metric("log_loss", evaluator("classification")) == "log_loss"
     with pytest.raises(SpecError, match=r"(?s)accuracy does not compare.*absolute_error.*SPEC-042"):
         gate_metric("accuracy", evaluator("regression"))
+
+
+def test_a_quantile_is_judged_by_its_pinball_loss() -> None:
+    made = evaluator("regression")
+    random = np.random.default_rng(0)
+    right, answers = random.normal(0, 1, (2, 50))
+    for level in (0.5, 0.9):
+        name = gate_metric("pinball", made, level)
+        assert name == f"pinball {level}"
+        scores = made.scores(name, Regression(), answers[:, None], right)
+        wanted = metrics.mean_pinball_loss(right, answers, alpha=level)
+        assert -scores.mean() == pytest.approx(wanted)
+        assert np.array_equal(scores, made.baseline_scores(name, answers, right))
+        found = judge(scores, scores - 0.1, alpha=0.05, nominal_alpha=0.05)
+        text = made.describe(name, float(scores.mean()), float(scores.mean()) - 0.1, found)
+        assert text.startswith(f"mean pinball loss at {level} {wanted:.6g} against")
+    with pytest.raises(SpecError, match="SPEC-042"):
+        gate_metric("pinball", evaluator("classification"), 0.9)

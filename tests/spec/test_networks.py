@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from volano.columns import column_options, column_uses
@@ -82,3 +84,16 @@ def test_combinations_that_make_no_sense(name: str) -> None:
 )
 def test_what_makes_sense_is_taken(inputs: str, train: str) -> None:
     assert parse(inputs, train).train is not None
+
+
+def test_a_pinball_gate_asks_for_a_quantile() -> None:
+    text = (
+        "name: a\ndata: a.csv\ninputs: {x: number}\ntarget: {y: number}\ngate: {metric: pinball}\n"
+    )
+    types: dict[str, Any] = {"column_options": column_options, "column_types": column_uses()}
+    for train in ("", "train: {loss: absolute}\n"):
+        with pytest.raises((SpecError, SpecErrors), match=r"(?s)nothing learns one.*SPEC-048"):
+            parse_spec(text + train, **types)
+    assert parse_spec(text + "train: {loss: quantile, quantile: 0.9}\n", **types).gate.metric == (
+        "pinball"
+    )

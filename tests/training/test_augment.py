@@ -10,13 +10,18 @@ import pytest
 import torch
 from media import Pixels, Waves, picture_network, pictures, sound_network, sounds
 from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from volano.columns.text import FittedText, train_tokenizer
 from volano.models import Network
+from volano.models.encoders._sequence import SequenceEncoder
 from volano.spec import TrainSpec
 from volano.training import TrainPlan, network_logits, plan_training
 from volano.training import _augment_audio as audio
 from volano.training import _augment_image as image
+from volano.training import _augment_text as text
 from volano.training._augment import augmentation
+from volano.training._vocabulary import CompactVocabulary
 
 
 def plan(augment: Any = "auto") -> TrainPlan:
@@ -189,3 +194,106 @@ def test_answers_are_not_augmented() -> None:
         augmentation(network, inputs, plan())
         first = network_logits(network, inputs, split)
         np.testing.assert_array_equal(first, network_logits(network, inputs, split))
+
+
+TEXTS = ["the unbelievable chair is good", "tea", "", "a phone, broken again and again", "ok ok"]
+WORDPIECES = {
+    "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "the": 4, "un": 5, "##believ": 6,
+    "##able": 7, "chair": 8, "is": 9, "good": 10, "tea": 11, "a": 12, "phone": 13, ",": 14,
+    "broken": 15, "again": 16, "and": 17,
+}  # fmt: skip
+
+
+def wordpiece() -> FittedText:
+    made = Tokenizer(models.WordPiece(WORDPIECES, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return FittedText("t", made.to_str(), 32)
+
+
+def metaspace() -> FittedText:
+    return FittedText("t", train_tokenizer(TEXTS * 3, 300), 64)
+
+
+def words_of(column: FittedText, row: list[int]) -> list[tuple[int, ...]]:
+    """A row's words as tuples of tokens, [CLS] and [SEP] at their places."""
+    starts, special = column.word_marks()
+    words: list[list[int]] = []
+    for place, token in enumerate(row):
+        if place == 0 or starts[token] or special[token] or special[row[place - 1]]:
+            words.append([])
+        words[-1].append(token)
+    return [tuple(word) for word in words]
+
+
+@pytest.mark.parametrize("column", [wordpiece(), metaspace()], ids=["wordpiece", "metaspace"])
+def test_whole_words_are_dropped_and_swapped(column: FittedText) -> None:
+    encoded = column.encode(TEXTS)
+    collated = column.collate(encoded, np.arange(len(TEXTS)))
+    ids, mask = collated["t.ids"], collated["t.mask"]
+    before = [
+        words_of(column, row[there == 1].tolist()) for row, there in zip(ids, mask, strict=True)
+    ]
+    assert len(before[0]) == 2 + 5
+    # As the loop has it: places in a vocabulary of the tokens that occur.
+    vocabulary = CompactVocabulary(torch.nn.Embedding(column.num_tokens, 4), np.unique(ids))
+    facts = text.facts_of(column, vocabulary)
+    assert facts is not None
+    generator, dropped, swapped = random(), 0, 0
+    for _ in range(200):
+        for names in (("word_dropout",), ("word_swap",)):
+            arrays: dict[str, NDArray[Any]] = {"ids": vocabulary.places(ids), "mask": mask}
+            text.change(arrays, names, generator, facts)
+            assert arrays["ids"].shape == arrays["mask"].shape
+            back = vocabulary.used[arrays["ids"]]
+            assert (back[arrays["mask"] == 0] == column.pad_id).all()
+            for row, there, old in zip(back, arrays["mask"], before, strict=True):
+                new = words_of(column, row[there == 1].tolist())
+                assert (new[0], new[-1]) == (old[0], old[-1])
+                if names == ("word_swap",):
+                    assert sorted(new) == sorted(old)
+                    swapped += new != old
+                    continue
+                rest = iter(old)
+                assert all(word in rest for word in new), "not the old words in their order"
+                assert len(new) > 2 or len(old) == 2
+                dropped += len(old) - len(new)
+    assert dropped > 100
+    assert swapped > 50
+
+
+def test_without_padding_there_is_a_mask_only_when_a_word_is_missing() -> None:
+    column = wordpiece()
+    facts = text.facts_of(column, None)
+    assert facts is not None
+    ids = column.collate(column.encode(TEXTS[:1]), np.zeros(1, np.int64))["t.ids"]
+    arrays: dict[str, NDArray[Any]] = {"ids": ids}
+    text.change(arrays, ("word_swap",), random(), facts)
+    assert "mask" not in arrays
+    hidden: dict[str, NDArray[Any]] = {"ids": np.zeros((1, 3, 4), np.float32)}
+    text.change(hidden, text.NAMES, random(), facts)
+    assert hidden["ids"].shape == (1, 3, 4)
+
+
+def test_texts_learn_from_changed_rows_only_when_asked() -> None:
+    column = wordpiece()
+    encoder = SequenceEncoder(
+        "gru", column.num_tokens, width=8, depth=1, activation="tanh", pooling="average"
+    )
+    network, inputs = Network(("t",), [encoder], 2), {"t": column}
+    assert augmentation(network, inputs, plan()) is None
+    made = augmentation(network, inputs, plan(("word_dropout", "mixup", "flip")))
+    assert made is not None
+    assert made.columns["t"][1] == ("word_dropout",)
+    assert made.mixing == ()
+    arrays = column.collate(column.encode(TEXTS), np.arange(len(TEXTS)))
+    batch = {key: torch.from_numpy(value) for key, value in arrays.items()}
+    kept = {key: value.clone() for key, value in batch.items()}
+    found = [made(batch, step)[0] for step in range(6)]
+    assert all(torch.equal(batch[key], value) for key, value in kept.items())
+    assert torch.equal(made(batch, 3)[0]["t.ids"], found[3]["t.ids"])
+    assert any(each["t.mask"].sum() < kept["t.mask"].sum() for each in found)
+    assert all(network(each).shape == (len(TEXTS), 2) for each in found)

@@ -19,6 +19,7 @@ from volano.columns._kinds import (
     column_options,
     column_uses,
     media_kind,
+    plain_cells,
 )
 from volano.columns._media import LARGEST_MEDIA_BYTES, CheckedMedia, MediaKind, media_bytes
 
@@ -42,5 +43,6 @@ __all__ = [
     "facts_of",
     "media_bytes",
     "media_kind",
+    "plain_cells",
     "schema_of",
 ]

@@ -239,6 +239,8 @@ class Column(Protocol):
         are windows of them.
       canonical: Need not be there: of a target that is several names at once, a cell and the
         options -> a JSON list of its names, sorted; None where nothing is said.
+      plain: Need not be there: options -> what makes a cell of a table, as it is read, such as all
+        later steps have it; None where cells stay as they are.
       infer_named: Need not be there: `infer` with the column's name before the values.
       left_out: Need not be there: name and values -> why `volano init` leaves the column out
         whatever other types say of it, in words, or None.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -13,7 +14,14 @@ from volano.columns._contract import Column, Use
 from volano.columns._media import MediaKind
 from volano.errors import SpecError, nearest
 
-__all__ = ["column_kind", "column_kinds", "column_options", "column_uses", "media_kind"]
+__all__ = [
+    "column_kind",
+    "column_kinds",
+    "column_options",
+    "column_uses",
+    "media_kind",
+    "plain_cells",
+]
 
 _KINDS: dict[str, tuple[str, Use]] = {
     "audio": ("volano.columns.audio:AudioColumn", "input"),
@@ -74,6 +82,23 @@ def media_kind(name: str) -> type[MediaKind] | None:
     """A column type whose values are files of their own; None when they are not."""
     kind = column_kind(name)
     return kind if isinstance(kind, MediaKind) else None
+
+
+def plain_cells(
+    columns: Mapping[str, tuple[str, Mapping[str, Any]]],
+) -> dict[str, Callable[[str], str]]:
+    """Column -> what makes its cells such as all later steps read them, where that is anything.
+
+    Args:
+      columns: Column -> type and options.
+    """
+    found = {}
+    for name, (kind, options) in columns.items():
+        made = getattr(column_kind(kind), "plain", None)
+        read = made(options) if made else None
+        if read is not None:
+            found[name] = read
+    return found
 
 
 def column_uses() -> dict[str, str]:

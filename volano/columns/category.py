@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
-from volano.columns.number import parse_numbers
+from volano.columns.number import are_numbers
 from volano.errors import BundleError, RequestError, nearest, shorten
 
 __all__ = ["CategoryColumn", "CategoryOptions", "FittedCategory"]
@@ -182,7 +182,7 @@ class CategoryColumn:
         if distinct == 1:
             return Inference(0.3 if use == "target" else 0.0, f"1 name in {len(present)} rows")
         score = max(0.0, 1.0 - share * 2) * (1.0 if words <= 3 else 0.5)
-        if not parse_numbers(present)[1].any() and (use == "input" or distinct > 20):
+        if are_numbers(present) and (use == "input" or distinct > 20):
             score *= 0.5  # names that are all numbers have an order that names do not have
         return Inference(score, f"{distinct} names in {len(present)} rows")
 

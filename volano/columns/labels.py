@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
 from volano.columns._missing import is_missing
-from volano.columns.number import parse_numbers
+from volano.columns.number import are_numbers, parse_numbers
 from volano.errors import BundleError, RequestError, nearest, shorten
 
 __all__ = ["FittedLabels", "LabelsColumn", "LabelsOptions", "parse_labels"]
@@ -228,7 +228,7 @@ class LabelsColumn:
             if any(item and parse_numbers(item)[1].any() for item in lists):
                 return Inference(0.985, f"lists of names in {len(present)} rows")
             return Inference(0.1, "lists of numbers, or empty ones")
-        if not parse_numbers(present)[1].any():
+        if are_numbers(present):
             return Inference(0.0, "numbers")  # 1,234 is one number
         reason = "no separator between names that come back in other company"
         for separator in SEPARATORS:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
+from volano.columns._decimal_comma import SIGNS, has_decimal_commas, with_point
 from volano.columns._missing import is_missing
 from volano.errors import BundleError, DataError, RequestError, shorten
 
@@ -24,13 +25,13 @@ __all__ = [
     "FittedNumber",
     "NumberColumn",
     "NumberOptions",
+    "are_numbers",
     "moments",
     "parse_number",
     "parse_numbers",
 ]
 
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_SIGNS = re.compile(r"^([-+]?)\s*[$€£¥]\s*|\s*[%€]$")
 
 QUANTILES = 129
 """Knots of a quantile scale: the share below a value is known to less than one in a hundred."""
@@ -57,11 +58,14 @@ class NumberOptions(BaseModel):
       scale: ``standard``: mean 0 and deviation 1. ``robust``: median 0 and quartiles at about
         -0.67 and 0.67, as of a normal distribution. ``quantile``: the share of the training rows
         below, 0 to 1. ``auto``: standard, or robust where outliers would rule. Trees do not mind.
+      decimal: What stands before the decimals in tables and in texts of requests: with ``,``,
+        ``1.101,79`` is 1101.79, and ``1.101`` is 1101.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     scale: Literal["auto", "standard", "robust", "quantile", "none"] = "auto"
+    decimal: Literal[".", ","] = "."
 
 
 def parse_number(value: object) -> float | None:
@@ -84,7 +88,7 @@ def parse_number(value: object) -> float | None:
     except OverflowError:
         return None
     except ValueError:
-        text = _SIGNS.sub(r"\1", str(value).strip())
+        text = SIGNS.sub(r"\1", str(value).strip())
         if _GROUPED.fullmatch(text):
             text = text.replace(",", "")
         try:
@@ -114,6 +118,16 @@ def parse_numbers(values: Sequence[object]) -> tuple[NDArray[np.float64], NDArra
     return found, unreadable
 
 
+def are_numbers(present: Sequence[str]) -> bool:
+    """Whether raw values are all numbers, with a point before their decimals or with a comma."""
+    unreadable = parse_numbers(present)[1]
+    if not unreadable.any():
+        return True
+    if not has_decimal_commas(present, unreadable.tolist()):
+        return False
+    return not parse_numbers([with_point(value) for value in present])[1].any()
+
+
 @dataclass(frozen=True)
 class FittedNumber:
     """A number and the scale on which models see it.
@@ -125,6 +139,8 @@ class FittedNumber:
       low: The smallest training value.
       high: The largest.
       whole: Whether every training value is a whole number.
+      decimal: What stands before the decimals in the texts of a request. What is encoded or
+        learned has a point: tables are read by `NumberColumn.plain`.
     """
 
     kind: ClassVar[str] = "number"
@@ -135,6 +151,7 @@ class FittedNumber:
     low: float
     high: float
     whole: bool
+    decimal: str = "."
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -144,7 +161,8 @@ class FittedNumber:
     def check(self, value: object) -> float | None:
         if value is None:
             return None
-        number = parse_number(value)
+        comma = self.decimal == "," and isinstance(value, str)
+        number = parse_number(with_point(value) if comma else value)  # type: ignore[arg-type]
         if number is None:
             raise RequestError(
                 13,
@@ -224,6 +242,8 @@ class FittedNumber:
             "high": self.high,
             "whole": self.whole,
         }
+        if self.decimal != ".":
+            state["decimal"] = self.decimal
         (folder / "number.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -234,9 +254,8 @@ class FittedNumber:
             knots = tuple(float(knot) for knot in state["knots"])
             if not all(map(math.isfinite, (*fields, *knots))) or fields[1] <= 0:
                 raise ValueError(f"its numbers are {fields}")
-            return cls(
-                name, fields[0], fields[1], knots, fields[2], fields[3], bool(state["whole"])
-            )
+            whole, decimal = bool(state["whole"]), str(state.get("decimal", "."))
+            return cls(name, fields[0], fields[1], knots, fields[2], fields[3], whole, decimal)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 20, f"the column {name!r} cannot be read ({error!r})", fix="export the bundle again"
@@ -261,6 +280,15 @@ class NumberColumn:
         if not present:
             return Inference(0.0, "no values")
         numbers, unreadable = parse_numbers(present)
+        options: dict[str, Any] = {}
+        written = ""
+        texts = [str(value) for value in present]
+        if has_decimal_commas(texts, unreadable.tolist()):
+            one = next(text for text in texts if "," in text and with_point(text) != text)
+            written = f", with a comma before the decimals as in {one.strip()[:24]!r}"
+            options = {"decimal": ","}
+            present = [with_point(text) for text in texts]
+            numbers, unreadable = parse_numbers(present)
         share = 1 - float(unreadable.mean())
         if share < 0.9:
             return Inference(0.0, f"{share:.0%} of the values are numbers")
@@ -269,17 +297,22 @@ class NumberColumn:
         whole = bool((numbers == np.round(numbers)).all())
         reason = (
             f"{'whole ' if whole else ''}numbers from {numbers.min():g} to {numbers.max():g}, "
-            f"{distinct} different"
+            f"{distinct} different{written}"
         )
         if distinct == 1:
-            return Inference(0.1, reason)
+            return Inference(0.1, reason, options)
         if whole and _numbers_rows(numbers):
             return Inference(0.0, "a number for each row, one after the other")
         # 0.0 and 1.0 are written as measurements are: the next row may have 2.0.
         pointed = any("." in str(value) for value in present)
         few = distinct <= 20 if use == "target" else distinct <= 2 and not pointed
         # Stars, grades and yes or no as 0 and 1 are names of classes when they are the target.
-        return Inference(0.4 if whole and few else 0.95 * share, reason)
+        return Inference(0.4 if whole and few else 0.95 * share, reason, options)
+
+    @staticmethod
+    def plain(options: Mapping[str, Any]) -> Callable[[str], str] | None:
+        """What makes cells of a table such as all later steps read them; None for as they are."""
+        return with_point if options.get("decimal", ".") == "," else None
 
     @staticmethod
     def refuse(value: str) -> str | None:
@@ -295,9 +328,10 @@ class NumberColumn:
         name: str, values: Iterable[str], options: Mapping[str, Any], use: Use = "input"
     ) -> FittedNumber:
         numbers, _ = parse_numbers(list(values))
+        decimal = options.get("decimal", ".")
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
-            return FittedNumber(name, 0.0, 1.0, (), 0.0, 0.0, False)
+            return FittedNumber(name, 0.0, 1.0, (), 0.0, 0.0, False, decimal)
         low, high = float(numbers.min()), float(numbers.max())
         if use == "target" and low < high:
             _check_digits(name, numbers)
@@ -305,7 +339,7 @@ class NumberColumn:
         scale = options.get("scale", "auto")
         if low == high and scale != "none":
             # Rounding alone would give 0.1, 0.1, 0.1 a deviation of 1e-17, to be divided by.
-            return FittedNumber(name, low, 1.0, (), low, high, whole)
+            return FittedNumber(name, low, 1.0, (), low, high, whole, decimal)
         first, median, third = np.quantile(numbers, [0.25, 0.5, 0.75])
         if scale == "auto":
             # Halves, since the difference of two numbers may be too large for a number.
@@ -325,7 +359,7 @@ class NumberColumn:
             centre, spread = 0.0, 1.0
         if not (math.isfinite(spread) and spread > 0):
             spread = 1.0
-        return FittedNumber(name, centre, spread, knots, low, high, whole)
+        return FittedNumber(name, centre, spread, knots, low, high, whole, decimal)
 
 
 def moments(numbers: NDArray[np.float64]) -> tuple[float, float]:

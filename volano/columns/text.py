@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from volano.columns._contract import Encoded, FittedColumn, Inference, Ragged, Use
 from volano.columns._text_pieces import PIECES_FILE, FittedPieces
 from volano.columns._text_value import checked_text, text_schema
+from volano.columns._text_words import word_marks
 from volano.errors import BundleError
 
 __all__ = ["FittedPieces", "FittedText", "TextColumn", "TextOptions"]
@@ -108,6 +109,10 @@ class FittedText:
     def unknown_id(self) -> int | None:
         """The token for what the vocabulary lacks; None where nothing can be lacking."""
         return self._unknown_id
+
+    def word_marks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which tokens begin a word, and which are special; bool, (num_tokens,), by their ids."""
+        return word_marks(self.tokenizer_json)
 
     def check(self, value: object) -> str:
         return checked_text(self.name, value)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from volano.columns._contract import Encoded, FittedColumn, Inference, Use
 from volano.columns._missing import is_missing
-from volano.columns.number import LARGEST_SCALED, moments, parse_number
+from volano.columns.number import LARGEST_SCALED, are_numbers, moments
 from volano.errors import BundleError, RequestError, shorten
 
 __all__ = ["FittedVector", "VectorColumn", "VectorOptions", "parse_vector"]
@@ -168,7 +168,7 @@ class VectorColumn:
         if not present:
             return Inference(0.0, "no values")
         found = [parse_vector(value) for value in present]
-        if all(parse_number(value) is not None for value in present):
+        if are_numbers(present):  # type: ignore[arg-type]
             return Inference(0.0, "numbers with commas")  # 1,234 is one number
         lengths = {len(item) for item in found if item is not None}
         if any(item is None for item in found) or len(lengths) != 1 or min(lengths) < 2:

@@ -8,7 +8,7 @@ of the rows are in golden.pack beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from volano.data._row_writer import RowWriter
 from volano.data._snapshot import disk_error, packed, packing, sift
 from volano.data._snapshot_file import ArrowRows, RowIndices, Snapshot, damaged
 from volano.data._sources import SourceFile
-from volano.data._table import ReadReport
+from volano.data._table import ReadReport, plain_batch
 
 __all__ = ["GoldenRows", "TestSummary", "golden_from_test", "write_rows"]
 
@@ -165,6 +165,7 @@ def golden_from_test(
     out: Path,
     kinds: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    plain: Mapping[str, Callable[[str], str]] | None = None,
     order: Mapping[str, Any] | None = None,
 ) -> TestSummary:
     """Freeze a test table as it is: every row that can be read, repeated ones too.
@@ -176,6 +177,7 @@ def golden_from_test(
       out: The file to write, ``golden.arrow``.
       kinds: Column -> type, for all but texts and a target of names.
       options: The target's, for types that read cells by them.
+      plain: Column -> what makes its cells such as all later steps read them.
       order: Of rows in time order, what `GoldenRows.order` is.
     Raises:
       DataError: As ``read_rows``; no row can be used (DATA-020), or the disk is full (DATA-013).
@@ -194,6 +196,7 @@ def golden_from_test(
         for batch in read_batches(files, columns=[*inputs, target], report=report):
             summary.read += len(batch.numbers) + len(batch.broken)
             file = files[batch.file]
+            batch = plain_batch(batch, plain or {})
             if packer:
                 batch = packed(packer, batch, file.base, report.files[batch.file])
             for lost in batch.broken:

@@ -48,6 +48,7 @@ from volano.data._table import (
     Repair,
     excerpt,
     place_of,
+    plain_batch,
 )
 from volano.errors import DataError, shorten
 
@@ -138,6 +139,7 @@ def take_snapshot(
     out: Path,
     kinds: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    plain: Mapping[str, Callable[[str], str]] | None = None,
     group: Sequence[str] = (),
     feedback: Iterable[FeedbackRow] = (),
     on_broken: Literal["drop", "fail"] = "drop",
@@ -155,6 +157,7 @@ def take_snapshot(
       out: Folder for the files; it is made if need be.
       kinds: Column -> type, for all but texts and a target of names.
       options: The target's, for types that read cells by them.
+      plain: Column -> what makes its cells such as all later steps read them.
       group: Inputs whose rows of one value are held out together.
       feedback: Corrections, oldest first.
       on_broken: Leave rows out that cannot be parsed, or fail at the first.
@@ -189,6 +192,7 @@ def take_snapshot(
             packer = stack.enter_context(packing(out / MEDIA, media))
             for batch in read_batches(files, columns=columns, report=report, progress=progress):
                 source = files[batch.file]
+                batch = plain_batch(batch, plain or {})
                 if packer:
                     found = report.files[batch.file]
                     batch = packed(packer, batch, source.base, found)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from volano.errors import DataError, nearest, shorten
@@ -22,6 +22,7 @@ __all__ = [
     "pick_columns",
     "place_of",
     "places_by_file",
+    "plain_batch",
 ]
 
 # A row longer than this is a damaged file far more often than a document; it also bounds memory.
@@ -78,6 +79,17 @@ class Batch:
     columns: list[Sequence[str | None]]
     broken: list[BrokenRow] = field(default_factory=list)
     repaired: list[Repair] = field(default_factory=list)
+
+
+def plain_batch(batch: Batch, plain: Mapping[str, Callable[[str], str]]) -> Batch:
+    """A batch with the cells of some columns as all later steps read them: column -> how."""
+    if plain.keys().isdisjoint(batch.names) or not batch.columns:
+        return batch
+    columns = [
+        [cell and plain[name](cell) for cell in column] if name in plain else column
+        for name, column in zip(batch.names, batch.columns, strict=True)
+    ]
+    return replace(batch, columns=columns)
 
 
 @dataclass

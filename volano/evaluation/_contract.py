@@ -24,7 +24,8 @@ class Evaluator(Protocol):
     (-1 for a class that was not trained on), numbers, or of several names 1 and 0 for each.
 
     What a first turn must beat, `baselines` answers from the prepared rows, or `text_baselines`
-    from texts and `table_baselines` from a table; a task need not have all of them.
+    from texts and `table_baselines` from a table; a task need not have all of them. They are
+    judged by the first of ``metrics``; by the spec's where the evaluator has it in ``by_values``.
 
     Attributes:
       task: The task's kind.

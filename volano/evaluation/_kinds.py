@@ -28,9 +28,13 @@ def evaluator(task: str) -> type[Evaluator]:
     return cast("type[Evaluator]", getattr(importlib.import_module(module), attribute))
 
 
-def gate_metric(metric: str, judge: type[Evaluator]) -> str:
+def gate_metric(metric: str, judge: type[Evaluator], quantile: float = 0.5) -> str:
     """The metric that a spec's ``gate.metric`` stands for.
 
+    Args:
+      metric: As in the spec.
+      judge: The task's evaluator.
+      quantile: Of the pinball loss, which carries it in its name: ``pinball 0.9``.
     Raises:
       SpecError: It is not one of the task's (SPEC-042).
     """
@@ -44,7 +48,7 @@ def gate_metric(metric: str, judge: type[Evaluator]) -> str:
             expected="auto, or one of " + ", ".join(judge.metrics),
             fix="gate: {metric: auto}",
         )
-    return metric
+    return f"{metric} {quantile!r}" if metric == "pinball" else metric
 
 
 def independent_rows(

@@ -22,10 +22,16 @@ Floats = NDArray[np.float64]
 
 
 class RegressionEvaluator:
-    """Squared and absolute error; intervals by split conformal prediction."""
+    """Squared and absolute error, and the pinball loss of a quantile q,
+
+        max(q e, (q - 1) e),    e = right - answered,
+
+    which is ``pinball q`` by name; intervals by split conformal prediction.
+    """
 
     task: ClassVar[str] = "regression"
-    metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error")
+    metrics: ClassVar[tuple[str, ...]] = ("squared_error", "absolute_error", "pinball")
+    by_values: ClassVar[tuple[str, ...]] = metrics
     selection: ClassVar[str] = "squared_error"
     headline: ClassVar[str] = "rmse"
     tolerance: ClassVar[float] = 1e-4
@@ -55,6 +61,11 @@ class RegressionEvaluator:
 
     @staticmethod
     def baseline_scores(metric: str, predictions: NDArray[Any], targets: NDArray[Any]) -> Floats:
+        level = _level(metric)
+        if level is not None:
+            missed = targets - predictions
+            scores: Floats = -np.maximum(level * missed, (level - 1) * missed)
+            return scores
         error: Floats = np.abs(predictions - targets)
         return -(error if metric == "absolute_error" else error**2)
 
@@ -104,6 +115,12 @@ class RegressionEvaluator:
             change = (-mine) ** 0.5 / max((-other) ** 0.5, 1e-300) - 1
             return f"RMSE {(-mine) ** 0.5:.6g} against {(-other) ** 0.5:.6g} {rows}, {change:+.1%}"
         change = mine / min(other, -1e-300) - 1
+        level = _level(metric)
+        if level is not None:
+            return (
+                f"mean pinball loss at {level:g} {-mine:.6g} against {-other:.6g} {rows}, "
+                f"{change:+.1%}"
+            )
         return f"mean absolute error {-mine:.6g} against {-other:.6g} {rows}, {change:+.1%}"
 
     @staticmethod
@@ -111,6 +128,12 @@ class RegressionEvaluator:
         if name in ("mape", "interval_coverage"):
             return f"{estimate['value']:.1%} ({estimate['low']:.1%} to {estimate['high']:.1%})"
         return f"{estimate['value']:.5g} ({estimate['low']:.5g} to {estimate['high']:.5g})"
+
+
+def _level(metric: str) -> float | None:
+    """The quantile of a pinball loss; None for other metrics."""
+    name, _, level = metric.partition(" ")
+    return float(level or 0.5) if name == "pinball" else None
 
 
 def _flat(outputs: NDArray[Any]) -> Floats:

@@ -26,10 +26,14 @@ from volano.models.trees import TreesModel, tree_matrix
 
 if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
+    from volano.models.encoders._contract import Encoder, EncoderKind, encoder_kind
     from volano.models.encoders._pieces import PiecesEncoder
+    from volano.models.encoders.table import TableEncoder, table_encoder_from_config
     from volano.models.encoders.text import TextEncoder
 
 __all__ = [
+    "Encoder",
+    "EncoderKind",
     "EnsembleModel",
     "FlatModel",
     "ForecastContext",
@@ -39,6 +43,7 @@ __all__ = [
     "Network",
     "PiecesEncoder",
     "Pretrained",
+    "TableEncoder",
     "TableFeature",
     "TextEncoder",
     "TreesModel",
@@ -47,6 +52,7 @@ __all__ = [
     "check_encoder",
     "choose_encoder",
     "encoder_identity",
+    "encoder_kind",
     "fetch_encoder",
     "flat_inputs",
     "flat_split",
@@ -61,18 +67,24 @@ __all__ = [
     "sparse_sizes",
     "stacked_windows",
     "table_arrays",
+    "table_encoder_from_config",
     "table_features",
     "tree_matrix",
 ]
 
 
 _HOMES = {
+    "Encoder": "volano.models.encoders._contract",
+    "EncoderKind": "volano.models.encoders._contract",
     "Network": "volano.models._network",
     "PiecesEncoder": "volano.models.encoders._pieces",
+    "TableEncoder": "volano.models.encoders.table",
     "TextEncoder": "volano.models.encoders.text",
     "build_network": "volano.models._network",
+    "encoder_kind": "volano.models.encoders._contract",
     "load_weights": "volano.models._network",
     "save_weights": "volano.models._network",
+    "table_encoder_from_config": "volano.models.encoders.table",
 }
 
 

@@ -310,7 +310,17 @@ _LOSSES = {
 def _training(
     document: Document, train: Mapping[str, Any], target: Mapping[str, Any]
 ) -> Iterator[SpecError]:
-    """Settings of training that contradict each other, or the target."""
+    """Settings of training that contradict each other, the target, or what judges them."""
+    gate = document.values.get("gate")
+    judged = isinstance(gate, dict) and gate.get("metric") == "pinball"
+    if judged and train.get("loss") != "quantile":
+        yield SpecError(
+            48,
+            "gate.metric is pinball, which judges a quantile, and nothing learns one",
+            where=document.where(("gate", "metric")),
+            expected="pinball together with train: {loss: quantile}",
+            fix="gate: {metric: absolute_error}",
+        )
     kind = next(iter(target.values()), None)
     kind = kind.get("type") if isinstance(kind, dict) else kind
     loss, penalty = train.get("loss", "auto"), train.get("penalty", "auto")

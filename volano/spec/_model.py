@@ -85,6 +85,8 @@ Augmentation = Literal[
     "rotate",
     "shift",
     "time_mask",
+    "word_dropout",
+    "word_swap",
 ]
 
 
@@ -273,12 +275,13 @@ class GateSpec(_Section):
         "log_loss",
         "squared_error",
         "absolute_error",
+        "pinball",
         "jaccard",
         "subset_accuracy",
     ] = Field(
         "auto",
         description="the score of a row that is compared with the champion's; auto: accuracy for "
-        "names, jaccard for labels, squared_error for numbers",
+        "names, jaccard for labels, squared_error for numbers; pinball is of `train.quantile`",
     )
     alpha: Fraction = Field(
         0.05, gt=0, description="the chance of ever promoting a bundle that is not better"

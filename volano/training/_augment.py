@@ -1,7 +1,8 @@
 """Changes to rows that leave their targets as they are, drawn anew each time a row is learned from.
 
 Every draw follows from the seed and the step alone, so that a resumed run draws the same. Whole
-batches are changed at once, as the columns made them: bytes of pictures, samples of sound.
+batches are changed at once, as the columns made them: bytes of pictures, samples of
+sound, tokens of texts.
 """
 
 from __future__ import annotations
@@ -9,27 +10,32 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from volano.columns import FittedColumn
 from volano.models import Network
 from volano.training._plan import TrainPlan
+from volano.training._vocabulary import CompactVocabulary
 
 __all__ = ["Augmentation", "Mixed", "augmentation"]
 
 Batch = dict[str, Tensor]
-Change = Callable[[dict[str, NDArray[Any]], tuple[str, ...], np.random.Generator], None]
-"""Changes a column's arrays (by key, in place of the old ones) in the ways that are named."""
+Change = Callable[..., None]
+"""Changes a column's arrays (by key, in place of the old ones) in the ways that are named:
+``(arrays, names, random)``, and ``facts`` where its module has ``facts_of``."""
 
 _KINDS = {
     "audio": "volano.training._augment_audio",
     "image": "volano.training._augment_image",
+    "text": "volano.training._augment_text",
 }
-"""Column type -> module with ``NAMES``, ``defaults(column)``, ``change`` and ``mix``."""
+"""Column type -> module with ``NAMES``, ``defaults(column)`` and ``change``; with ``mix`` where
+rows can be mixed; and with ``facts_of(column, vocabulary)`` where more must be known of a column,
+which is None where nothing can be changed."""
 
 MIXING = ("cutmix", "mixup")
 
@@ -54,6 +60,7 @@ class Augmentation:
       columns: Column -> (its module's name, what is done to it).
       mixing: What is done to pairs of rows; only where one column is all there is.
       seed: Decides every draw, together with the step.
+      facts: Column -> what its module must know of it.
     """
 
     def __init__(
@@ -61,7 +68,9 @@ class Augmentation:
         columns: Mapping[str, tuple[str, tuple[str, ...]]],
         mixing: tuple[str, ...],
         seed: int,
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        self._facts = {name: {"facts": known} for name, known in facts.items()}
         self.columns = dict(columns)
         self.mixing = mixing
         self._seed = seed
@@ -82,7 +91,7 @@ class Augmentation:
                 if key.startswith(start)
             }
             module = self._modules[name]
-            cast("Change", module.change)(arrays, names, random)
+            cast("Change", module.change)(arrays, names, random, **self._facts.get(name, {}))
             # After a fit without mixing, half of the batches are left as they are.
             if self.mixing and random.random() < 0.5:
                 way = self.mixing[int(random.integers(len(self.mixing)))]
@@ -98,12 +107,24 @@ class Augmentation:
 
 
 def augmentation(
-    network: Network, inputs: Mapping[str, FittedColumn], plan: TrainPlan
+    network: Network,
+    inputs: Mapping[str, FittedColumn],
+    plan: TrainPlan,
+    vocabularies: Mapping[str, CompactVocabulary] = MappingProxyType({}),
 ) -> Augmentation | None:
-    """What the plan asks for, as far as the columns allow it; None when that is nothing."""
+    """What the plan asks for, as far as the columns allow it; None when that is nothing.
+
+    Args:
+      network: What learns.
+      inputs: Its fitted input columns.
+      plan: See `plan_training`.
+      vocabularies: Column -> its cut vocabulary, where tokens come as places in one.
+    """
     if plan.augment == "off":
         return None
     columns: dict[str, tuple[str, tuple[str, ...]]] = {}
+    facts: dict[str, Any] = {}
+    mixes = False
     for name, encoder in zip(network.columns, network.encoders, strict=True):
         place = _KINDS.get(str(encoder.kind))
         if place is None:
@@ -113,9 +134,14 @@ def augmentation(
         names = tuple(each for each in wanted if each in module.NAMES)
         if hasattr(encoder, "masks"):
             encoder.masks = tuple(each for each in names if each.endswith("_mask"))  # type: ignore[assignment]
+        if names and hasattr(module, "facts_of"):
+            facts[name] = module.facts_of(inputs[name], vocabularies.get(name))
+            if facts[name] is None:
+                continue
         columns[name] = (place, names)
+        mixes = mixes or hasattr(module, "mix")
     alone = len(network.encoders) == 1 and network.table is None
-    mixing = tuple(each for each in MIXING if each in plan.augment) if alone and columns else ()
+    mixing = tuple(each for each in MIXING if each in plan.augment) if alone and mixes else ()
     if not mixing and not any(names for _, names in columns.values()):
         return None
-    return Augmentation(columns, mixing, plan.seed)
+    return Augmentation(columns, mixing, plan.seed, facts)

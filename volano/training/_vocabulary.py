@@ -34,6 +34,11 @@ class CompactVocabulary:
         embedding.padding_idx = None
         embedding.num_embeddings = len(self._used)
 
+    @property
+    def used(self) -> NDArray[np.int64]:
+        """The id of the token at each place, ascending."""
+        return self._used.numpy()
+
     def places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where tokens stand in the cut matrix."""
         return self._places[ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -124,6 +124,7 @@ def import_feedback(
     kind: str = "category",
     kinds: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    plain: Mapping[str, Callable[[str], str]] | None = None,
     new_class: bool = False,
 ) -> ImportSummary:
     """Take corrections from a table, under the rules by which the service takes them.
@@ -141,6 +142,7 @@ def import_feedback(
       who: Who says so, where the table does not.
       kind: The target's type.
       options: The target's, for types that read cells by them.
+      plain: Input -> what makes its cells such as all later steps read them.
       kinds: Input -> type; paths of photos and recordings are read from beside the table.
       new_class: Whether names that the champion does not know are classes to be learned.
     Raises:
@@ -165,7 +167,7 @@ def import_feedback(
             expected="what came to be in the wheel's own table: the next turn learns from it there",
             fix=f"append the rows, with {target} as it came, to the data of volano.yaml",
         )
-    read = None if several else _reader(target, kind)
+    read = None if several else _reader(target, kind, options or {})
     columns = sample(files, 1).columns
     value_column = target if target in columns else "value"
     if value_column not in columns:
@@ -282,6 +284,9 @@ def import_feedback(
                 summary.unreadable += 1
                 note(row.number, next(row.values[name] or "" for name in media))
                 continue
+            for name, read_cell in (plain or {}).items():
+                if cell := given.get(name):
+                    given = {**given, name: read_cell(cell)}
             values = {name: given.get(name) or "" for name in inputs}
             labelled.setdefault(person, []).append((values, right))
     flush()
@@ -304,10 +309,10 @@ def _unreadable(kind: type[MediaKind], value: str | None) -> bool:
     return data is not None and kind.problem(data) is not None
 
 
-def _reader(target: str, kind: str) -> FittedColumn | None:
+def _reader(target: str, kind: str, options: Mapping[str, Any]) -> FittedColumn | None:
     """What reads values of a target that is not a name; None for names, which are as they are."""
     column = column_kind(kind)
-    return None if column.names else column.fit(target, [], {}, "target")
+    return None if column.names else column.fit(target, [], options, "target")
 
 
 class _Words:

@@ -184,7 +184,8 @@ class Wheel:
         spec = self.spec
         stages.PrepareStage().ingredients(self._setting, {})
         stages.check_models(spec)
-        gate_metric(spec.gate.metric, evaluator(task_for_target(spec.target_column.type).kind))
+        judge = evaluator(task_for_target(spec.target_column.type).kind)
+        gate_metric(spec.gate.metric, judge, spec.train.quantile)
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)
         if not spec.test or self.store.golden() is not None:

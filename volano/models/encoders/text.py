@@ -107,7 +107,8 @@ def build_encoder(
     pooling = pooling_of(details)
     if details["encoder"] == "scratch":
         config = _scratch_config(column, num_rows, activation_of(details, "gelu"))
-        return TextEncoder(AutoModel.from_config(config, **_attention()), pooling)
+        made = AutoModel.from_config(config, **_attention())
+        return TextEncoder(_without_pooler(made), pooling)
     pretrained = locate(details["encoder"], root)
     folder = str(pretrained.folder)
     try:

@@ -435,6 +435,18 @@ JUDGED: Mapping[str, Judged] = {
         lambda value: percent(value, 2),
         _error("mean absolute error"),
     ),
+    "pinball": Judged(
+        "pinball",
+        "pinball loss",
+        "How much smaller this turn's mean pinball loss on the golden rows is, in per cent of "
+        "the other's",
+        lambda score: -score,
+        _of_error,
+        _less,
+        _less,
+        lambda value: percent(value, 2),
+        _error("mean pinball loss"),
+    ),
 }
 """The gate's metric -> how a comparison by it is told."""
 
@@ -482,7 +494,8 @@ def judged(evidence: Evidence, metric: str | None = None) -> Judged:
     name = metric or evidence.judged_by
     if evidence.task == "forecasting" and name in _FORECASTS:
         return _FORECASTS[name]
-    return JUDGED.get(name) or Judged(
+    # A pinball loss has its quantile behind its name.
+    return JUDGED.get(name.partition(" ")[0]) or Judged(
         name,
         name.replace("_", " "),
         f"Mean {name.replace('_', ' ')} per golden row, this turn minus the other",

@@ -96,7 +96,7 @@ class CompressStage:
                         candidate.likelihoods = None
                 candidates += made
         context.progress.step("compressing", 1, 1)
-        metric = gate_metric(spec.gate.metric, making.judge)
+        metric = gate_metric(spec.gate.metric, making.judge, spec.train.quantile)
         scale = 1.0
         if candidates[0].scores is not None and len(candidates[0].scores):
             scale = making.judge.loss_scale(metric, candidates[0].scores)
@@ -173,7 +173,8 @@ class _Making:
         self._single = single
         self._task = task_for_target(prepared.target.kind)
         self.judge = evaluator(self._task.kind)
-        self._metric = gate_metric(context.spec.gate.metric, self.judge)
+        spec = context.spec
+        self._metric = gate_metric(spec.gate.metric, self.judge, spec.train.quantile)
         folder = context.parent("train") / "models"
         self._evidence = {
             name: evidence(folder / name, prepared)

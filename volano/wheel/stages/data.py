@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from volano.columns import column_kind
+from volano.columns import column_kind, plain_cells
 from volano.data import (
     FeedbackRow,
     ReadReport,
@@ -26,7 +26,7 @@ from volano.store import Run
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.feedback import read_feedback
 
-__all__ = ["DataStage", "media_identity", "source_identity"]
+__all__ = ["DataStage", "media_identity", "plain_of", "source_identity"]
 
 
 class DataStage:
@@ -48,6 +48,7 @@ class DataStage:
             "inputs": {name: column.type for name, column in spec.inputs.items()},
             "target": {name: column.type for name, column in spec.target.items()},
             **_reading(spec),
+            **({"plain": plain} if (plain := sorted(plain_of(spec))) else {}),
             **({"group": group} if (group := grouping_columns(spec.inputs)) else {}),
             "broken": spec.clean.broken,
             "empty": spec.clean.empty,
@@ -64,6 +65,7 @@ class DataStage:
             out=context.out,
             kinds=spec.kinds,
             options=spec.target_column.options,
+            plain=plain_of(spec),
             group=grouping_columns(spec.inputs),
             feedback=_feedback(context),
             on_broken=spec.clean.broken,
@@ -89,6 +91,12 @@ def _reading(spec: Spec) -> dict[str, Any]:
     column = spec.target_column
     read = getattr(column_kind(column.type), "canonical", None)
     return {} if read is None else {"options": dict(column.options)}
+
+
+def plain_of(spec: Spec) -> dict[str, Callable[[str], str]]:
+    """Column -> what makes its cells such as all later steps read them; see `plain_cells`."""
+    columns = {**spec.inputs, **spec.target}
+    return plain_cells({name: (column.type, column.options) for name, column in columns.items()})
 
 
 def source_identity(setting: Setting, source: SourceFile) -> str:

@@ -171,7 +171,7 @@ class DeployStage:
         if len(units) < fewest:
             return {**unspent, **spent, **_too_few(len(units), fewest, model.task.kind)}
         champion = context.ingredients["question"]["champion"]
-        metric = gate_metric(gate.metric, evaluating)
+        metric = gate_metric(gate.metric, evaluating, context.spec.train.quantile)
         ours_N = _outputs(model, golden)
         right = model.target.targets(golden.targets)  # type: ignore[attr-defined]
         if champion is not None:
@@ -194,12 +194,16 @@ class DeployStage:
             (context.out / "class_changes.json").write_text(text, encoding="utf-8")
         else:
             # Baselines answer with values alone, so they are compared by what those allow.
-            metric = evaluating.metrics[0]
-            results = context.parents["evaluate"].summary["baselines"]
-            best = max(results, key=lambda name: results[name][metric])
-            reference = f"the best baseline, {best}"
-            predictions = np.load(context.parent("evaluate") / f"baseline_{best}.npy")
-            theirs = evaluating.baseline_scores(metric, predictions, right)
+            if gate.metric not in getattr(evaluating, "by_values", ()):
+                metric = evaluating.metrics[0]
+            found_by = {
+                name: evaluating.baseline_scores(
+                    metric, np.load(context.parent("evaluate") / f"baseline_{name}.npy"), right
+                )
+                for name in context.parents["evaluate"].summary["baselines"]
+            }
+            best = max(found_by, key=lambda name: float(found_by[name].mean()))
+            reference, theirs = f"the best baseline, {best}", found_by[best]
         ours = evaluating.scores(metric, model.task, ours_N, right)
         ours, theirs = unit_scores(ours, units), unit_scores(theirs, units)
         found = judge(ours, theirs, alpha=level, nominal_alpha=gate.alpha)

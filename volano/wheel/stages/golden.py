@@ -25,7 +25,7 @@ from volano.evaluation import AlphaSpending, minimum_rows
 from volano.spec import Spec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
-from volano.wheel.stages.data import media_identity, source_identity
+from volano.wheel.stages.data import media_identity, plain_of, source_identity
 
 __all__ = ["GoldenStage", "ordered_table"]
 
@@ -61,6 +61,7 @@ class GoldenStage:
             files = resolve(spec.test, root=setting.root, fix=FIX)
             named = [[file.name, source_identity(setting, file)] for file in files]
             stats = media_identity(spec, files)
+            columns |= {"plain": plain} if (plain := sorted(plain_of(spec))) else {}
             return {**columns, "test": named, **({"media": stats} if stats else {})}
         return {**columns, "split": spec.split.model_dump(exclude={"validation"})}
 
@@ -76,6 +77,7 @@ class GoldenStage:
                 out=context.out / FILE,
                 kinds=spec.kinds,
                 options=spec.target_column.options,
+                plain=plain_of(spec),
                 order={**order.facts, "context": 0, "span": None} if order else None,
             )
             summary = found.as_dict()
