@@ -128,9 +128,6 @@ def run_demo(folder: Path, *, progress: Progress) -> DemoResult:
     )
     with contextlib.chdir(folder):
         init_wheel(Path(), ["reviews.csv"], target="sentiment", test=["golden.csv"], name="reviews")
-        # No students: on a few hundred reviews none is as good, and the demo should be short.
-        with Path(SPEC_FILE).open("a", encoding="utf-8") as spec:
-            spec.write("compress: {passes: [vocabulary, int8]}\n")
     with Wheel(folder, progress=progress) as wheel:
         progress.say("2. the first turn")
         first = wheel.turn()

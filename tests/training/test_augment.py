@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from volano.columns.text import FittedText, train_tokenizer
 from volano.models import Network
 from volano.models.encoders._sequence import SequenceEncoder
+from volano.models.encoders.text import build_encoder
 from volano.spec import TrainSpec
 from volano.training import TrainPlan, network_logits, plan_training
 from volano.training import _augment_audio as audio
@@ -297,3 +299,77 @@ def test_texts_learn_from_changed_rows_only_when_asked() -> None:
     assert torch.equal(made(batch, 3)[0]["t.ids"], found[3]["t.ids"])
     assert any(each["t.mask"].sum() < kept["t.mask"].sum() for each in found)
     assert all(network(each).shape == (len(TEXTS), 2) for each in found)
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> tuple[FittedText, Path]:
+    """A masked language model that has learned nothing, and a column under its tokenizer."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    column = wordpiece()
+    known = {**WORDPIECES, "[MASK]": len(WORDPIECES)}
+    made = Tokenizer(models.WordPiece(known, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    column = FittedText("t", made.to_str(), 32)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(known), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(column.tokenizer_json, encoding="utf-8")
+    return column, tmp_path
+
+
+def test_words_give_way_to_others_that_a_masked_model_puts_there(
+    masked: tuple[FittedText, Path],
+) -> None:
+    column, folder = masked
+    collated = column.collate(column.encode(TEXTS), np.arange(len(TEXTS)))
+    ids, mask = collated["t.ids"], collated["t.mask"]
+    vocabulary = CompactVocabulary(torch.nn.Embedding(column.num_tokens, 4), np.unique(ids))
+    facts = text.facts_of(column, vocabulary, ("word_synonym",), folder)
+    assert facts is not None
+    starts, special = column.word_marks()
+    generator, replaced = random(), 0
+    for _ in range(40):
+        arrays: dict[str, NDArray[Any]] = {"ids": vocabulary.places(ids), "mask": mask}
+        text.change(arrays, ("word_synonym",), generator, facts)
+        back = vocabulary.used[arrays["ids"]]
+        np.testing.assert_array_equal(arrays["mask"], mask)
+        changed = back != ids
+        replaced += int(changed.sum())
+        for found in (back[changed], ids[changed]):
+            # Whole words only; "un" begins a longer one.
+            assert (starts[found] & ~special[found]).all()
+        assert (back[changed] != column.unknown_id).all()
+        un = WORDPIECES["un"]
+        assert ((ids == un) <= (back == un)).all()
+    assert replaced > 20
+    arrays = {"ids": vocabulary.places(ids), "mask": mask}
+    again = {"ids": vocabulary.places(ids), "mask": mask}
+    text.change(arrays, ("word_synonym",), np.random.default_rng(5), facts)
+    text.change(again, ("word_synonym",), np.random.default_rng(5), facts)
+    np.testing.assert_array_equal(arrays["ids"], again["ids"])
+
+
+def test_an_encoder_knows_whether_it_fills_gaps(masked: tuple[FittedText, Path]) -> None:
+    column, folder = masked
+    encoder = build_encoder(column, {"encoder": str(folder)}, folder, 10)
+    assert encoder.masked_model == folder  # type: ignore[union-attr]
+    network, said = Network(("t",), [encoder], 2), []
+    made = augmentation(network, {"t": column}, plan(("word_synonym",)), say=said.append)
+    assert made is not None
+    batch = {
+        key: torch.from_numpy(value)
+        for key, value in column.collate(column.encode(TEXTS), np.arange(len(TEXTS))).items()
+    }
+    assert any(not torch.equal(made(batch, step)[0]["t.ids"], batch["t.ids"]) for step in range(6))
+    assert said == []
+    encoder.masked_model = None  # type: ignore[union-attr]
+    augmentation(network, {"t": column}, plan(("word_synonym",)), say=said.append)
+    assert "no word_synonym" in said[0]

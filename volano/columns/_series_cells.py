@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ and one of them would make all others look alike."""
 
 Floats = NDArray[np.float64]
 
+_DECIMALS = re.compile(r"(\d),(\d)")
+
 
 def series_numbers(values: Sequence[object]) -> tuple[Floats, NDArray[np.bool_]]:
     """As `parse_numbers`; what is too large to be a measurement cannot be read either."""
@@ -37,12 +40,15 @@ def series_numbers(values: Sequence[object]) -> tuple[Floats, NDArray[np.bool_]]
 def parse_series(value: object) -> Floats | None:
     """Numbers of a cell or a request: a list, or numbers between spaces, commas or semicolons.
 
+    Nothing between two commas or semicolons is a missing value. Between semicolons a comma stands
+    before decimals.
+
     Returns:
       Shape (length,), NaN for a missing value within; empty for nothing at all; None when
       something in it is no finite number.
     Example:
-      >>> parse_series("1 2,5")
-      array([1., 2., 5.])
+      >>> parse_series("1 2,5"), parse_series("1,5;;2,25")
+      (array([1., 2., 5.]), array([1.5 ,  nan, 2.25]))
       >>> parse_series([1, None]), parse_series("a b")
       (array([ 1., nan]), None)
     """
@@ -55,7 +61,7 @@ def parse_series(value: object) -> Floats | None:
         return np.zeros(0)
     parts: Sequence[object]
     if isinstance(value, str):
-        parts = value.strip().strip("[]()").replace(",", " ").replace(";", " ").split()
+        parts = _split(value.strip().strip("[]()"))
     elif isinstance(value, (list, tuple)):
         parts = value
     else:
@@ -65,6 +71,21 @@ def parse_series(value: object) -> Floats | None:
         return None
     found, unreadable = series_numbers(parts)
     return None if unreadable.any() else found
+
+
+def _split(text: str) -> list[str | None]:
+    """A cell's numbers, each as it is written; None for one that is missing."""
+    if not text.strip():
+        return []
+    places = text.split(";") if ";" in text else text.split(",")
+    if ";" in text:
+        places = [_DECIMALS.sub(r"\1.\2", place) for place in places]
+    if not places[-1].strip():
+        places.pop()  # what ends with a separator has no value behind it
+    found: list[str | None] = []
+    for place in places:
+        found += place.split() or [None]
+    return found
 
 
 def parse_channels(value: object) -> Floats | None:

@@ -38,6 +38,9 @@ __all__ = [
 LONGEST_WINDOW = 512
 """Values of a series in a cell that are read at the most, unless ``window`` says otherwise."""
 
+READABLE = 0.9
+"""Share of a sample's cells that have to be lists of numbers."""
+
 _LARGEST = float(np.finfo(np.float32).max) / 4
 
 Floats = NDArray[np.float64]
@@ -214,15 +217,17 @@ class FittedSeries:
         """
         num = len(self.columns)
         array = np.zeros((len(values), num, self.window))
-        counts = {"short": 0, "filled": 0, "unreadable": 0}
+        counts = {"short": 0, "filled": 0, "missing": 0, "unreadable": 0}
         notes: dict[int, str] = {}
         for row, value in enumerate(values):
             found = parse_channels(value)
             if found is None or len(found) != num or np.isnan(found).all():
-                counts["unreadable"] += 1
+                absent = is_missing(value) or (found is not None and np.isnan(found).all())
+                counts["missing" if absent else "unreadable"] += 1
                 array[row] = np.array(self.centres)[:, None]
                 what = "series of numbers" if num == 1 else f"{num} series of numbers"
-                notes[row] = f"{self.name}: {shorten(value)} is no {what}"
+                why = "holds no number" if absent else f"{shorten(value)} is no {what}"
+                notes[row] = f"{self.name}: {why}; the mean of the training rows stands for it"
                 continue
             found = found[:, -self.window :]
             num_missing = int(np.isnan(found).sum())
@@ -366,8 +371,10 @@ class SeriesColumn:
             return Inference(0.0, "no values")
         found = [parse_channels(value) for value in present]
         lengths = sorted(item.shape[1] for item in found if item is not None)
-        if len(lengths) < len(found) or lengths[-1] < 4:
-            return Inference(0.0, "not lists of numbers")
+        share = len(lengths) / len(found)
+        if share < READABLE or lengths[-1] < 4:
+            return Inference(0.0, f"{share:.0%} of the cells are lists of numbers")
+        odd = "" if share == 1 else f"; {len(found) - len(lengths)} cannot be read"
         numbers = {len(item) for item in found if item is not None}
         if len(numbers) > 1:
             return Inference(0.0, "one series in some cells, several in others")
@@ -377,10 +384,11 @@ class SeriesColumn:
                 if lengths[0] < lengths[-1]
                 else (f"{lengths[0]} numbers")
             )
-            return Inference(1.0, f"{numbers.pop()} series of {shown} in each cell")
+            return Inference(share, f"{numbers.pop()} series of {shown} in each cell{odd}")
         # Of one length they are vectors, of which each place has a meaning of its own.
         score = 0.6 if lengths[0] == lengths[-1] else 1.0
-        return Inference(score, f"{lengths[0]} to {lengths[-1]} numbers in each cell")
+        reason = f"{lengths[0]} to {lengths[-1]} numbers in each cell{odd}"
+        return Inference(score * share, reason)
 
     @staticmethod
     def refuse(value: str) -> str | None:

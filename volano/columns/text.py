@@ -206,6 +206,8 @@ class TextColumn:
     use: ClassVar[Use] = "input"
     content: ClassVar[bool] = True
     names: ClassVar[bool] = False
+    any_value: ClassVar[bool] = True
+    """No string is one that cannot be read."""
     hint: ClassVar[str] = (
         "{type: text, encoder: auto, max_tokens: auto}"
         "   # encoder: minilm, pieces, scratch, a folder, hf:OWNER/NAME"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -13,7 +13,11 @@ from volano.columns import EncodedSplit, FittedColumn
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Calibration", "Compact", "Pass", "Settings", "Work"]
+__all__ = ["Calibration", "Compact", "Makes", "Pass", "Settings", "Work"]
+
+Makes = Literal["student", "model", "graph"]
+"""What comes out of a pass: another network that has learned from this one, the same one made
+smaller and still fit for training, or a graph alone."""
 
 Settings = Mapping[str, Any]
 """A pass's parameters by name, JSON-able."""
@@ -93,12 +97,13 @@ class Pass(Protocol):
 
     Attributes:
       name: In specs and reports.
-      trains: Whether it needs a model that can still be trained, and gives one.
+      makes: What comes out. All but ``graph`` need a model that can still be trained. The settings
+        of a ``student`` have its ``epochs``, of which a first look takes a part.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
-    trains: ClassVar[bool]
+    makes: ClassVar[Makes]
 
     def suits(self, model: Compact, work: Work) -> str | None:
         """Why it can do nothing for this model, in words; None when it can."""

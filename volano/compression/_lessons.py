@@ -17,7 +17,7 @@ from volano.columns import Encoded, EncodedSplit, FittedColumn, column_kind, med
 from volano.compression._contract import Calibration
 from volano.compression._variants import varied
 from volano.data import Prepared, Snapshot
-from volano.runtime import Model, available_cores
+from volano.runtime import EncodedRows, Model, available_cores
 from volano.spec import TrainSpec
 
 __all__ = ["Lessons", "OutOfTime"]
@@ -27,6 +27,9 @@ MOST_ROWS = 200_000
 
 VARIANT_ROWS = 40_000
 """Variants that the teacher is asked about, at the most."""
+
+STUDENT_RATE = 2e-4
+"""Highest rate of a student that starts from its teacher's layers."""
 
 ANSWER_ROWS = 1024
 CALIBRATION_ROWS = 512
@@ -123,17 +126,19 @@ class Lessons:
         from volano.training import distil_objective, fit, plan_training
 
         train, validation = self.lessons(inputs)
-        sums = all(getattr(each, "recipe", "") == "pieces" for each in model.encoders)
+        recipes = {getattr(each, "recipe", "") for each in model.encoders}
+        sums, convolves = recipes == {"pieces"}, "convolution" in recipes
         plan = plan_training(
             TrainSpec(epochs=epochs, seed=self.seed),
             num_rows=train.num_rows,
-            pretrained=not sums,
+            pretrained=not sums and not convolves,
+            convolution=convolves,
             pieces=sums,
         )
         # A student has a head that answers already, or is quick to learn one; and the teacher's
         # own doubts do what dropout and smoothing are for.
         plan = replace(plan, head_start=False, patience=0, dropout=0.0, label_smoothing=0.0)
-        if not sums:
+        if not sums and not convolves:
             plan = replace(plan, learning_rate=STUDENT_RATE)
         self._place.mkdir(parents=True, exist_ok=True)
         fit(
@@ -154,8 +159,12 @@ class Lessons:
             raise OutOfTime
 
     def _rows(self, split: str) -> NDArray[np.int64]:
-        rows = np.asarray(self._prepared.rows(split))
-        return rows[:: -(-len(rows) // MOST_ROWS)] if split == "train" else rows
+        return np.asarray(self._prepared.rows(split))[self._some(split)]
+
+    def _some(self, split: str) -> slice:
+        """Which rows of a split, at even distances where there are too many."""
+        num_rows = len(self._prepared.rows(split))
+        return slice(None, None, max(1, -(-num_rows // MOST_ROWS)) if split == "train" else None)
 
     def _variants(self) -> int:
         """Variants of each training row; none where something is no text and hard to vary."""
@@ -213,10 +222,28 @@ class Lessons:
         return EncodedSplit(columns, np.concatenate([outputs, right], axis=1).astype(np.float32))
 
     def _right(self, split: str) -> NDArray[np.float64]:
-        target = np.asarray(self._prepared.split(split).target)
-        if split == "train":
-            target = target[:: -(-len(target) // MOST_ROWS)]
+        target = np.asarray(self._prepared.split(split).target)[self._some(split)]
         return target.reshape(len(target), -1).astype(np.float64)
+
+    def _teaching(self, split: str) -> tuple[Callable[[int, int], NDArray[np.float32]], int]:
+        """What answers rows from one place to another, and how many rows there are."""
+        if split != "lesson":
+            # They lie encoded already: a photo need not be decoded once more.
+            found = self._prepared.split(split)
+            encoded = EncodedRows(found.columns, found.num_rows)
+            places = np.arange(found.num_rows)[self._some(split)]
+
+            def known(start: int, stop: int) -> NDArray[np.float32]:
+                return self._teacher.outputs(encoded, places[start:stop])
+
+            return known, len(places)
+        values = self._values(split)
+
+        def new(start: int, stop: int) -> NDArray[np.float32]:
+            some = {name: column[start:stop] for name, column in values.items()}
+            return self._teacher.outputs(self._teacher.encode(some))
+
+        return new, len(next(iter(values.values())))
 
     def _asked(self, split: str) -> NDArray[np.float32]:
         """What the teacher answers, in parts that outlive a killed process."""
@@ -224,14 +251,12 @@ class Lessons:
             return self._answers[split]
         folder = self._scratch / "answers" / split
         folder.mkdir(parents=True, exist_ok=True)
-        values = self._values(split)
-        num_rows = len(next(iter(values.values())))
+        answer, num_rows = self._teaching(split)
         files = {start: folder / f"{start:09}.npy" for start in range(0, num_rows, ANSWER_ROWS)}
 
         def ask(start: int) -> None:
             self._watch("asking the teacher", start, num_rows)
-            some = {name: column[start : start + ANSWER_ROWS] for name, column in values.items()}
-            outputs = self._teacher.outputs(self._teacher.encode(some))
+            outputs = answer(start, min(num_rows, start + ANSWER_ROWS))
             half = files[start].with_suffix(".half")
             with half.open("wb") as stream:
                 np.save(stream, outputs.reshape(len(outputs), -1))
@@ -249,7 +274,3 @@ class Lessons:
         parts = [np.load(file, mmap_mode="r") for file in files.values()]
         self._answers[split] = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
         return self._answers[split]
-
-
-STUDENT_RATE = 2e-4
-"""Highest rate of a student that starts from its teacher's layers."""

@@ -91,15 +91,14 @@ def search(
     """
     trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
     yield from trying.finished(Attempt("", (), teacher))
-    students = [each for each in trying.passes if each.name == "distil"]
-    for distil in students:
-        if distil.suits(teacher, work) is not None:
+    for teaching in trying.passes:
+        if teaching.makes != "student" or teaching.suits(teacher, work) is not None:
             continue
-        settings = list(distil.settings(teacher, work))
-        if not long:
-            yield from trying.student(distil, _part(settings[0], SHORT))
-            continue
-        yield from trying.halving(distil, settings)
+        settings = list(teaching.settings(teacher, work))
+        if long:
+            yield from trying.halving(teaching, settings)
+        else:
+            yield from trying.student(teaching, _part(settings[0], SHORT))
 
 
 class _Trying:
@@ -110,41 +109,54 @@ class _Trying:
         self._teacher, self._work, self._measure = teacher, work, measure
 
     def finished(self, start: Attempt) -> Iterator[Attempt]:
-        """A model after the passes that need no teacher, one after the other."""
+        """A model after the passes that need no teacher: with none of those that leave a model, and
+        with more and more of them; each then after those that change its graph.
+        """
+        models = [start]
+        for each in self.passes:
+            last = models[-1].made
+            if each.makes != "model" or last is None or each.suits(last, self._work) is not None:
+                continue
+            attempt = self._tried(models[-1], each, each.settings(last, self._work)[0])
+            yield attempt
+            if attempt.made is not None:
+                models.append(attempt)
+        for model in models:
+            yield from self._graphs(model)
+
+    def _graphs(self, start: Attempt) -> Iterator[Attempt]:
+        """A model after the passes that change its graph, one after the other."""
         last = start
         for each in self.passes:
-            if each.name == "distil" or last.made is None:
-                continue
-            if each.trains and last.made.model is None:
+            if each.makes != "graph" or last.made is None:
                 continue
             refused = each.suits(last.made, self._work)
             if refused is not None:
-                # Of what changes the graph people expect that it is tried on every model.
-                if not each.trains:
-                    name = "-".join(part for part in (last.name, each.name) if part)
-                    steps = (*last.steps, (each.name, {}))
-                    yield Attempt(name, steps, None, f"does not apply: {refused}")
+                # People expect that it is tried on every model.
+                name = "-".join(part for part in (last.name, each.name) if part)
+                steps = (*last.steps, (each.name, {}))
+                yield Attempt(name, steps, None, f"does not apply: {refused}")
                 continue
             attempt = self._tried(last, each, each.settings(last.made, self._work)[0])
             yield attempt
             if attempt.made is not None:
                 last = attempt
 
-    def student(self, distil: Pass, settings: Settings, mark: str = "") -> Iterator[Attempt]:
+    def student(self, teaching: Pass, settings: Settings, mark: str = "") -> Iterator[Attempt]:
         """A student, and what the other passes make of it."""
-        attempt = self._tried(Attempt("", (), self._teacher), distil, settings, mark)
+        attempt = self._tried(Attempt("", (), self._teacher), teaching, settings, mark)
         yield attempt
         if attempt.made is not None:
             yield from self.finished(attempt)
 
-    def halving(self, distil: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
+    def halving(self, teaching: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
         """All students for a while, then those that are worth it to the end."""
         looks: list[tuple[Settings, Measured]] = []
         for each in settings:
             if self._late():
                 return
             best: Measured | None = None
-            for attempt in self.student(distil, _part(each, FIRST_LOOK), "-look"):
+            for attempt in self.student(teaching, _part(each, FIRST_LOOK), "-look"):
                 if attempt.measured is not None:
                     best = attempt.measured
                 yield attempt
@@ -158,7 +170,7 @@ class _Trying:
         for each, _ in sorted(left, key=lambda item: -item[1].quality):
             if self._late():
                 return
-            yield from self.student(distil, each)
+            yield from self.student(teaching, each)
 
     def _late(self) -> bool:
         return time.monotonic() > self._work.deadline

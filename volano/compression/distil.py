@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from volano.columns import FittedColumn
-from volano.compression._contract import Compact, Settings, Work
+from volano.compression._contract import Compact, Makes, Settings, Work
 
 __all__ = ["DistilPass"]
 
@@ -35,6 +35,7 @@ class Students(Protocol):
 
 _KINDS = {
     "pieces": "volano.compression._piece_sums",
+    "narrow": "volano.compression._narrower",
     "layers": "volano.compression._layers",
 }
 """Kind of student -> module with `Students`; those that learn fastest come first."""
@@ -51,7 +52,7 @@ class DistilPass:
 
     name: ClassVar[str] = "distil"
     version: ClassVar[int] = 1
-    trains: ClassVar[bool] = True
+    makes: ClassVar[Makes] = "student"
 
     def suits(self, model: Compact, work: Work) -> str | None:
         if work.task not in TASKS:

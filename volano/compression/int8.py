@@ -2,6 +2,9 @@
 
     x ~ (q_x - z) s_x,   w ~ q_w s_w   =>   x w ~ s_x s_w (q_x - z) q_w
 
+Convolutions are computed in fp32 from kernels that are kept in 8 bits: onnxruntime has them in
+blocks of channels that fit the processor in fp32 only.
+
 The range of every activation is fixed here rather than measured at each run. That saves a pass
 over the data at each operator, and it makes an answer depend on its own row alone: ranges that
 are measured at run time are measured over whatever other rows share the batch.
@@ -28,7 +31,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from volano.compression._contract import Calibration, Compact, Settings, Work
+from volano.compression._contract import Calibration, Compact, Makes, Settings, Work
 
 __all__ = ["Int8Pass"]
 
@@ -49,6 +52,9 @@ without smoothing, and 0.0227, 0.0035, 0.0030, 0.0035 and 0.0055 at 0.5, 0.7, 0.
 SMALLEST_WEIGHT = 4096
 """Weights with fewer values stay as they are: nothing is gained, and a head's accuracy is lost."""
 
+SMALLEST_KERNEL = 512
+"""The same of convolutions, of which each channel has a scale of its own."""
+
 SMALLEST_SCALE = 6e-8
 """The least number above 0 that 16 bits can say."""
 
@@ -56,20 +62,19 @@ FUSED = "com.microsoft"
 
 
 class Int8Pass:
-    """Multiplications with weights, attention and embeddings in 8 bits."""
+    """Multiplications with weights, attention and embeddings in 8 bits; kernels kept in 8."""
 
     name: ClassVar[str] = "int8"
-    version: ClassVar[int] = 2
-    trains: ClassVar[bool] = False
+    version: ClassVar[int] = 3
+    makes: ClassVar[Makes] = "graph"
 
     def suits(self, model: Compact, work: Work) -> str | None:
         del work
         weights = {item.name: item for item in model.graph.graph.initializer}
-        if not any(_is_product(node, weights) for node in model.graph.graph.node) and not any(
-            _is_table(node, weights) for node in model.graph.graph.node
-        ):
-            return "the graph has no multiplication with weights that could be done in 8 bits"
-        return None
+        for node in model.graph.graph.node:
+            if any(able(node, weights) for able in (_is_product, _is_table, _is_convolution)):
+                return None
+        return "the graph has no multiplication with weights that could be done in 8 bits"
 
     def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
         del model, work
@@ -91,6 +96,15 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     if node.op_type not in ("MatMul", "Attention") or node.input[1] not in weights:
         return False
     return int(np.prod(weights[node.input[1]].dims)) >= SMALLEST_WEIGHT
+
+
+def _is_convolution(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Whether a convolution's kernels are constants, and of some size."""
+    if node.op_type != "Conv" or node.input[1] not in weights:
+        return False
+    kernels = weights[node.input[1]]
+    large = int(np.prod(kernels.dims)) >= SMALLEST_KERNEL
+    return large and kernels.data_type == onnx.TensorProto.FLOAT
 
 
 def _is_table(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
@@ -267,6 +281,8 @@ class _Rewrite:
                 self._embedding(node)
             elif _is_table(node, self._weights):
                 self._looked_up(node.input[0], node.input[1], node.output[0])
+            elif _is_convolution(node, self._weights):
+                self._convolution(node)
             else:
                 self._nodes.append(node)
         used = {name for node in self._nodes for name in node.input}
@@ -330,6 +346,25 @@ class _Rewrite:
         lengths = node.input[3] if len(node.input) > 3 else ""
         inputs = [value, weight, node.input[2], scale, weight_scale, lengths, zero]
         self._node("QAttention", inputs, node.output[0], domain=FUSED, num_heads=heads)
+
+    def _convolution(self, node: onnx.NodeProto) -> None:
+        """A convolution in fp32 whose kernels are kept in 8 bits, each channel at its own scale."""
+        name = node.input[1]
+        if f"{name}.i8" not in {item.name for item in self._added}:
+            values = numpy_helper.to_array(self._weights[name])
+            axes = tuple(range(1, values.ndim))
+            # No sum is kept in 16 bits here, so that all codes can be used.
+            scale = np.maximum(np.abs(values).max(axis=axes, keepdims=True) / 127, 1e-10)
+            self._constant(np.round(values / scale).astype(np.int8), f"{name}.i8")
+            self._constant(scale.astype(np.float32), f"{name}.scale")
+            # Of constants alone: done once, when the graph is loaded.
+            floats = onnx.TensorProto.FLOAT
+            codes = self._node("Cast", [f"{name}.i8"], f"{name}.floats", to=floats)
+            self._node("Mul", [codes, f"{name}.scale"], f"{name}.read")
+        made = onnx.NodeProto()
+        made.CopyFrom(node)
+        made.input[1] = f"{name}.read"
+        self._nodes.append(made)
 
     def _sum(self, node: onnx.NodeProto, looked_up: onnx.NodeProto) -> None:
         """x T[r] with a table T in 8 bits: (x s[r]) Q[r], so that scales meet the few and not the

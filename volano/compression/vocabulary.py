@@ -17,7 +17,7 @@ import numpy as np
 
 from volano.columns import FittedColumn, Ragged
 from volano.columns.text import FittedText
-from volano.compression._contract import Compact, Settings, Work
+from volano.compression._contract import Compact, Makes, Settings, Work
 
 __all__ = ["VocabularyPass"]
 
@@ -30,7 +30,7 @@ class VocabularyPass:
 
     name: ClassVar[str] = "vocabulary"
     version: ClassVar[int] = 1
-    trains: ClassVar[bool] = True
+    makes: ClassVar[Makes] = "model"
 
     def suits(self, model: Compact, work: Work) -> str | None:
         del work

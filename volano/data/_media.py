@@ -28,6 +28,8 @@ __all__ = ["Pack", "PackWriter", "Packer", "embedded", "is_media", "media_column
 INDEX_DTYPE = np.dtype([("digest", "V32"), ("offset", "<u8"), ("size", "<u8")])
 
 _REFERENCE = "sha256:"
+EMPTY_FILE = "is an empty file"
+
 _READ_BYTES = 4 * 2**20
 _MOST_FILES = 256
 _THREADS = 4
@@ -199,7 +201,7 @@ class Packer:
 
     def _problem(self, kind: type[MediaKind], data: bytes | memoryview) -> str | None:
         if not len(data):
-            return "is an empty file"
+            return EMPTY_FILE
         if not kind.recognises(bytes(data[:64])):
             return "is of no kind that is read"
         return kind.problem(data) if self._thorough else None
@@ -258,7 +260,10 @@ def _content(cell: str | None, base: str | None) -> bytes | memoryview | str | N
 
 
 def embedded(
-    row: Mapping[str, str | None], kinds: Mapping[str, str], base: Path
+    row: Mapping[str, str | None],
+    kinds: Mapping[str, str],
+    base: Path,
+    lost: dict[str, str] | None = None,
 ) -> Mapping[str, str | None]:
     """A row of a table as it stands by itself: paths become the files' bytes in base64.
 
@@ -268,12 +273,15 @@ def embedded(
       row: Column -> cell.
       kinds: Column -> type; others stay as they are.
       base: Where paths start.
+      lost: Receives column -> reason for each file that cannot be read.
     """
     found = dict(row)
     for name in media_columns(kinds, list(row)):
         data = _content(row[name], str(base))
-        if isinstance(data, (bytes, memoryview)):
+        if isinstance(data, (bytes, memoryview)) and len(data):
             found[name] = base64.b64encode(data).decode("ascii")
+        elif data is not None and lost is not None:
+            lost[name] = f"{name} {data if isinstance(data, str) else EMPTY_FILE}"
     return found
 
 

@@ -87,6 +87,7 @@ Augmentation = Literal[
     "time_mask",
     "word_dropout",
     "word_swap",
+    "word_synonym",
 ]
 
 
@@ -259,7 +260,7 @@ class CompressSpec(_Section):
     budget: Seconds | None = Field(
         None,
         description="how long to look for smaller models, such as 10m; without it the first "
-        "setting of each pass is tried",
+        "setting of each pass is tried, a student only if size, latency or a margin of 1% asks",
     )
     passes: tuple[str, ...] = Field(
         ("distil", "vocabulary", "int8"), description="what may be done, in this order"

@@ -111,6 +111,7 @@ def augmentation(
     inputs: Mapping[str, FittedColumn],
     plan: TrainPlan,
     vocabularies: Mapping[str, CompactVocabulary] = MappingProxyType({}),
+    say: Callable[[str], None] = lambda text: None,
 ) -> Augmentation | None:
     """What the plan asks for, as far as the columns allow it; None when that is nothing.
 
@@ -119,6 +120,7 @@ def augmentation(
       inputs: Its fitted input columns.
       plan: See `plan_training`.
       vocabularies: Column -> its cut vocabulary, where tokens come as places in one.
+      say: Told of what is left out.
     """
     if plan.augment == "off":
         return None
@@ -135,7 +137,13 @@ def augmentation(
         if hasattr(encoder, "masks"):
             encoder.masks = tuple(each for each in names if each.endswith("_mask"))  # type: ignore[assignment]
         if names and hasattr(module, "facts_of"):
-            facts[name] = module.facts_of(inputs[name], vocabularies.get(name))
+            facts[name] = module.facts_of(
+                inputs[name],
+                vocabularies.get(name),
+                names,
+                getattr(encoder, "masked_model", None),
+                say,
+            )
             if facts[name] is None:
                 continue
         columns[name] = (place, names)

@@ -1,4 +1,4 @@
-"""Texts for training: some words left out, some moved behind the next one.
+"""Texts for training: some words left out, some moved behind the next one, some replaced.
 
 Wei and Zou, `EDA <https://arxiv.org/abs/1901.11196>`_, 2019. Where we differ: words change places
 with their neighbours only. A word is a run of tokens; special tokens stay where they are.
@@ -6,22 +6,26 @@ with their neighbours only. A word is a run of tokens; special tokens stay where
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
+from volano.columns.text import FittedText
+from volano.training._synonyms import Synonyms
 from volano.training._vocabulary import CompactVocabulary
 
 __all__ = ["NAMES", "Words", "change", "defaults", "facts_of"]
 
 # Legend: B rows, T tokens of the longest row, W words of the row that has most, and one.
 
-NAMES = ("word_dropout", "word_swap")
+NAMES = ("word_dropout", "word_swap", "word_synonym")
 
-DROPPED, SWAPPED = 0.1, 0.1
+DROPPED, SWAPPED, REPLACED = 0.1, 0.1, 0.1
 """Share of the words."""
 
 
@@ -33,11 +37,13 @@ class Words:
       starts: Whether a token begins a word; bool, (num_places,).
       special: Whether it stands for no text; bool, (num_places,).
       padding: The place of the token that fills up short rows.
+      synonyms: Fills gaps; None where no model is at hand that does.
     """
 
     starts: NDArray[np.bool_]
     special: NDArray[np.bool_]
     padding: int
+    synonyms: Synonyms | None = None
 
 
 def defaults(column: object) -> tuple[str, ...]:
@@ -46,17 +52,38 @@ def defaults(column: object) -> tuple[str, ...]:
     return ()
 
 
-def facts_of(column: FittedColumn, vocabulary: CompactVocabulary | None) -> Words | None:
-    """What `change` must know of a column; None when its texts are not in tokens."""
-    if not hasattr(column, "word_marks"):
+def facts_of(
+    column: FittedColumn,
+    vocabulary: CompactVocabulary | None,
+    names: tuple[str, ...] = (),
+    masked: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Words | None:
+    """What `change` must know of a column; None when its texts are not in tokens.
+
+    Args:
+      column: The fitted column.
+      vocabulary: Its cut vocabulary, where tokens come as places in one.
+      names: What is to be done.
+      masked: A folder with a masked language model under the column's tokenizer.
+      say: Told why a name is left out.
+    """
+    if not isinstance(column, FittedText):
         return None
     starts, special = column.word_marks()
-    padding = int(column.pad_id)  # type: ignore[attr-defined]
-    if vocabulary is None:
-        return Words(starts, special, padding)
-    used = vocabulary.used
-    place = int(vocabulary.places(np.array([padding]))[0])
-    return Words(starts[used], special[used], place)
+    used = np.arange(len(starts)) if vocabulary is None else vocabulary.used
+    padding = column.pad_id
+    if vocabulary is not None:
+        padding = int(vocabulary.places(np.array([padding]))[0])
+    starts, special = starts[used], special[used]
+    synonyms = None
+    if "word_synonym" in names:
+        if masked is None or not Synonyms.known(column.tokenizer_json):
+            say(f"    {column.name}: its encoder is no masked language model: no word_synonym")
+        else:
+            words = starts & ~special & (used != column.unknown_id)
+            synonyms = Synonyms(masked, column.tokenizer_json, used, words)
+    return Words(starts, special, padding, synonyms)
 
 
 def change(
@@ -80,6 +107,11 @@ def change(
     # Drawn whether they are used or not: turning one off leaves the other as it was.
     swap_BW = random.random((len(ids_BT), num_words))
     drop_BW = random.random((len(ids_BT), num_words))
+    if "word_synonym" in names and facts.synonyms is not None:
+        whole_BT = starts_BT & ~fixed_BT & (ids_BT != facts.padding)
+        whole_BT[:, :-1] &= starts_BT[:, 1:] | fixed_BT[:, 1:]  # words of one token
+        gaps_BT = whole_BT & (random.random(ids_BT.shape) < REPLACED)
+        ids_BT = facts.synonyms.fill(ids_BT, there_BT, gaps_BT, random)
     if "word_swap" in names:
         ids_BT, word_BT = _swapped(ids_BT, word_BT, fixed_BT, swap_BW < SWAPPED)
     if "word_dropout" in names:

@@ -119,7 +119,7 @@ def fit(
     replaced = replace_dropout(network, pool)
     feeds = (train_feed, validation_feed)
     tuning = Tuning(network, plan, feeds, step, say)
-    change = augmentation(network, inputs, plan, vocabularies)
+    change = augmentation(network, inputs, plan, vocabularies, say)
     convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
     run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say, watch, late)
     try:

@@ -150,10 +150,12 @@ def _answer_batch(
     # An absent value is an empty one here: every row of the table gets its answer.
     kinds = {name: column.kind for name, column in model.inputs.items()}
     lost: list[dict[str, str]] = [{} for _ in whole]
-    wanted = [
-        model.cells(embedded(row.values, kinds, bases[row.file]), reasons)
-        for row, reasons in zip(whole, lost, strict=True)
-    ]
+    wanted = []
+    for given, reasons in zip(whole, lost, strict=True):
+        files: dict[str, str] = {}
+        cells = embedded(given.values, kinds, bases[given.file], files)
+        wanted.append(model.cells(cells, reasons))
+        reasons |= files  # what is wrong with a file, rather than that its path is no photo
     # Without the photo itself there is nothing to judge by, and an answer would be made up.
     content = {name for name, kind in kinds.items() if column_kind(kind).content}
     readable = [content.isdisjoint(reasons) for reasons in lost]

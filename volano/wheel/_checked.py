@@ -51,8 +51,8 @@ def columns_checked(
             if counts := _files_checked(files, snapshot, name, rows):
                 found[name] = counts
             continue
-        if kind.content:
-            continue  # a text is what it is
+        if getattr(kind, "any_value", False):
+            continue
         values = snapshot.column(name, some)
         encoded = kind.fit(name, values, column.options).encode(values)
         counts = {key: encoded.counts.get(key, 0) for key in ("missing", "unreadable")}

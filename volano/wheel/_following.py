@@ -121,7 +121,14 @@ def answer_end(
         )
         + (f", for each of {len(answers)} groups" if grouped else "")
     ]
-    mended = {name: count for name, count in panel.counts.items() if count}
+    counts = dict(panel.counts)
+    # What is to be forecast is not missing.
+    past = [place for place, column in enumerate(series.values()) if not column.ahead]
+    for group, end in zip(panel.groups, ends, strict=True):
+        rows = group.line.place[group.line.place >= end]
+        unknown = int(np.isnan(group.line.values[rows][:, past]).sum())
+        counts["missing"] = max(0, counts.get("missing", 0) - unknown)
+    mended = {name: count for name, count in counts.items() if count}
     if mended:
         said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in mended.items())
         summary.notes.append(f"mended: {said}")

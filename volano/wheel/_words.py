@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from volano.evaluation import Evaluator
     from volano.wheel._wheel import Turn
 
-__all__ = ["check_lines", "next_steps", "quality", "turn_lines"]
+__all__ = ["check_lines", "next_steps", "quality", "shown_size", "turn_lines"]
 
 SHOWN_NAMES = 10
 """Names of classes that are listed."""
@@ -93,7 +93,8 @@ def quality(record: Mapping[str, Any]) -> str:
     return f"{name} {judge.show(name, found)}" if found else ""
 
 
-def _size(size_bytes: float) -> str:
+def shown_size(size_bytes: float) -> str:
+    """Bytes as people write them."""
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"
 
 
@@ -125,7 +126,7 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
     for candidate in record["candidates"]:
         if candidate["chosen"]:
             lines.append(
-                f"  ships {candidate['name']}: {_size(candidate['size_bytes'])}, "
+                f"  ships {candidate['name']}: {shown_size(candidate['size_bytes'])}, "
                 f"{_milliseconds(candidate['p50_ms'])} a row"
             )
     lines += _tried(record)
@@ -155,10 +156,15 @@ def candidate_lines(record: Mapping[str, Any]) -> list[str]:
     lines = ["  candidates (volano promote TURN --candidate NAME):"]
     for row in sorted(front, key=lambda row: -row["size_bytes"]):
         quality = row.get(score)
-        shown = f", {quality:.4g} on validation rows" if quality is not None else ""
+        shown = ""
+        if quality is not None and 0 <= quality <= 1:
+            shown = f", {quality:.4g} on validation rows"
+        elif row.get("loss"):
+            # Minus a square of what is predicted says nothing to anyone.
+            shown = f", {row['loss']:+.1%} error on validation rows"
         mark = "  <- ships" if row["chosen"] else ""
         lines.append(
-            f"    {row['name']:<26} {_size(row['size_bytes']):>9}, "
+            f"    {row['name']:<26} {shown_size(row['size_bytes']):>9}, "
             f"{_milliseconds(row['p50_ms'])} a row, {row['rows_per_s']:,.0f} rows/s{shown}{mark}"
         )
     return lines

@@ -23,6 +23,8 @@ from volano.models.encoders._sequence import (
 
 __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 
+_FILLS_GAPS = ("ForMaskedLM", "ForPreTraining")
+
 _POOLING = "volano_pooling"
 """In a config, beside what transformers keeps there."""
 
@@ -42,6 +44,8 @@ class TextEncoder(nn.Module):
     kind: ClassVar[str] = "text"
     keys: ClassVar[tuple[str, ...]] = ("ids", "mask")
     pretrained: bool = False
+    masked_model: Path | None = None
+    """A folder whose weights fill gaps in texts too, under the same tokenizer."""
 
     def __init__(self, transformer: nn.Module, pooling: str = "average") -> None:
         super().__init__()
@@ -148,6 +152,10 @@ def build_encoder(
         )
     encoder = TextEncoder(_without_pooler(transformer), pooling)
     encoder.pretrained = True
+    if any(
+        str(name).endswith(_FILLS_GAPS) for name in pretrained.config().get("architectures") or ()
+    ):
+        encoder.masked_model = pretrained.folder
     return encoder
 
 

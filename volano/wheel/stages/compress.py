@@ -23,6 +23,7 @@ from volano.compression import (
     Measured,
     bundle_size,
     choose,
+    compression_pass,
     measure_encoding,
     measure_speed,
     measure_start,
@@ -42,6 +43,7 @@ from volano.spec import CompressSpec
 from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
+from volano.wheel._words import shown_size
 from volano.wheel.stages.train import evidence
 
 __all__ = ["CompressStage"]
@@ -50,6 +52,10 @@ VALIDATION_ROWS = 4000
 """Validation rows that every candidate answers, at the most."""
 
 SPEED_ROWS = 256
+
+STUDENT_MARGIN = 0.01
+"""The least margin at which a student is taught though nobody asked for something small or fast:
+none has ever stayed within half a percent of a teacher that was worth its bytes."""
 
 MEASURED_FACTS = (
     "p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread", "start_s", "start_s_spread",
@@ -72,6 +78,9 @@ class CompressStage:
         compress = setting.spec.compress
         return {
             "compress": compress if isinstance(compress, str) else compress.model_dump(),
+            "passes": {}
+            if isinstance(compress, str)
+            else {name: compression_pass(name).version for name in compress.passes},
             "metric": setting.spec.gate.metric,
             "lineage": {name: run.key for name, run in parents.items()},
         }
@@ -151,7 +160,7 @@ class CompressStage:
         verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
         if row["size_bytes"]:
             context.progress.say(
-                f"    {row['name']}: {row['size_bytes'] / 1e6:.1f} MB, "
+                f"    {row['name']}: {shown_size(row['size_bytes'])}, "
                 f"{row['p50_ms']:.1f} ms a row, {row['rows_per_s']:.0f} rows/s: {verdict}"
             )
 
@@ -230,7 +239,7 @@ class _Making:
         def measure(attempt: Attempt) -> Measured | None:
             assert attempt.made is not None
             name = attempt.name if self._single else f"{model}-{attempt.name}"
-            taught = any(step == "distil" for step, _ in attempt.steps)
+            taught = any(_teaches(step) for step, _ in attempt.steps)
             made = self._candidate(
                 model, name, attempt.made.inputs, attempt.made.graph, taught=taught
             )
@@ -252,7 +261,8 @@ class _Making:
             variants=1 if budget is None else 4,
             graph_of=graph_of,
         )
-        passes = [name for name in settings.passes if whole or name != "distil"]
+        teaching = whole and _seeks(settings)
+        passes = [name for name in settings.passes if teaching or not _teaches(name)]
         try:
             for attempt in search(start, lessons, passes, measure, long=budget is not None):
                 if attempt.error is not None:
@@ -432,6 +442,16 @@ class _Making:
                 },
             },
         )
+
+
+def _seeks(settings: CompressSpec) -> bool:
+    """Whether students are worth their time: they cost about as much as a third of the turn."""
+    asked = settings.budget or settings.size or settings.latency
+    return bool(asked) or settings.margin >= STUDENT_MARGIN
+
+
+def _teaches(name: str) -> bool:
+    return compression_pass(name).makes == "student"
 
 
 def _scored_rows(targets: np.ndarray) -> np.ndarray:
