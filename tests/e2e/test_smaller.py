@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tiny import tiny_rows, write_table
 
 import volano
 from volano.errors import WheelError
-from volano.wheel import picked_by_hand
+from volano.wheel import picked_by_hand, progress_for
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,29 @@ def test_the_next_report_knows_what_was_picked(wheel: volano.Wheel) -> None:
     seen = Evidence({**second, "picked_champion": facts}, [first], {}, {}, {}, {}, [], [], [], [])
     assert [row["name"] for row in seen.champion["candidates"] if row["chosen"]] == [other]
     assert seen.champion["metrics"] == facts["metrics"]
+
+
+def test_rows_without_a_label_are_learned_from_and_golden_ones_are_not(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    rows, said = tiny_rows(), io.StringIO()
+    write_table(tmp_path / "reviews.csv", ("text", "sentiment"), rows[:100])
+    write_table(tmp_path / "golden.csv", ("text", "sentiment"), rows[200:260])
+    write_table(tmp_path / "more.csv", ("text",), [(text,) for text, _ in rows[80:240]])
+    (tmp_path / "volano.yaml").write_text(
+        "name: reviews\ndata: reviews.csv\ntest: golden.csv\n"
+        f"inputs: {{text: {{type: text, encoder: {tiny_encoder}}}}}\n"
+        "target: {sentiment: category}\n"
+        "train: {epochs: 1}\n"
+        "compress: {passes: [distil], unlabelled: [more.csv, predictions]}\n",
+        encoding="utf-8",
+    )
+    with volano.Wheel(tmp_path, progress=progress_for(said)) as wheel:
+        wheel.turn()
+        assert "100 rows without a label, of 160: 60 repeat others" in said.getvalue()
+        assert any(row["name"].startswith("pieces") for row in wheel.show(1).record["candidates"])
+        assert wheel.turn().unchanged
+        wheel.promote(1)
+        wheel.predict([{"text": "nobody has said this before"}])
+        wheel.turn()
+        assert "101 rows without a label, of 161" in said.getvalue(), "what was asked counts too"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -58,6 +59,7 @@ class Lessons:
       deadline: When to stop, by `time.monotonic`.
       variants: The most of each training row.
       graph_of: Makes a graph of a trained model.
+      unlabelled: Raw values by column of rows that nobody has labelled.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Lessons:
         deadline: float = math.inf,
         variants: int = 4,
         graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
+        unlabelled: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -83,6 +86,7 @@ class Lessons:
         self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
         self._graph_of = graph_of
         self._place, self._most_variants = scratch, variants
+        self._more = {name: list(values) for name, values in unlabelled.items()}
 
     def at(self, name: str) -> None:
         """Name what is trained next, for its checkpoints."""
@@ -90,7 +94,11 @@ class Lessons:
 
     @property
     def num_rows(self) -> int:
-        return len(self._rows("train")) * (1 + self._variants())
+        return self._num_texts() * (1 + self._variants())
+
+    def _num_texts(self) -> int:
+        """Rows that are no variants."""
+        return len(self._rows("train")) + len(next(iter(self._more.values()), ()))
 
     def calibration(self, inputs: Mapping[str, FittedColumn]) -> Calibration:
         """Training rows at even distances, in batches of like length."""
@@ -110,12 +118,12 @@ class Lessons:
 
     def lessons(self, inputs: Mapping[str, FittedColumn]) -> tuple[EncodedSplit, EncodedSplit]:
         """See `Work`."""
-        train = self._lesson(inputs, "lesson" if self._variants() else "train")
+        train = self._lesson(inputs, "lesson" if self._variants() or self._more else "train")
         return train, self._lesson(inputs, "validation")
 
     def texts(self, column: str) -> Sequence[str]:
         """See `Work`."""
-        return self._values("train")[column]
+        return [*self._values("train")[column], *self._more.get(column, ())]
 
     def graph(self, model: Any, inputs: Mapping[str, FittedColumn]) -> Any:
         """See `Work`."""
@@ -173,13 +181,19 @@ class Lessons:
             return 0
         if not any(column_kind(column.kind).content for column in inputs.values()):
             return 0
-        return min(self._most_variants, VARIANT_ROWS // max(1, len(self._rows("train"))))
+        return min(self._most_variants, VARIANT_ROWS // max(1, self._num_texts()))
 
     def _values(self, split: str) -> dict[str, list[Any]]:
-        """Raw values by column; ``lesson`` is the training rows and then their variants."""
+        """Raw values by column; ``lesson`` is the training rows, then those without a label, then
+        variants of all of them.
+        """
         if split not in self._raw:
             if split == "lesson":
                 rounds = range(1 + self._variants())
+                whole = {
+                    name: [*values, *self._more.get(name, ())]
+                    for name, values in self._values("train").items()
+                }
                 self._raw[split] = {
                     name: [
                         value
@@ -190,7 +204,7 @@ class Lessons:
                             else values
                         )
                     ]
-                    for name, values in self._values("train").items()
+                    for name, values in whole.items()
                 }
             else:
                 rows = self._rows(split)

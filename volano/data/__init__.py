@@ -2,6 +2,7 @@
 
 from volano.data._came import Came
 from volano.data._cleaning import Count, Selection, clean
+from volano.data._form import TableForm
 from volano.data._golden import GoldenRows, TestSummary, golden_from_test, write_rows
 from volano.data._golden_windows import GoldenWindows, moment_text, open_golden
 from volano.data._jsonl import as_text
@@ -19,6 +20,7 @@ from volano.data._sources import SourceFile, resolve
 from volano.data._splits import choose_golden, split_snapshot, split_validation
 from volano.data._table import BrokenRow, FileReport, ReadReport, Row, places_by_file
 from volano.data._timeline import Step, Timeline, regular_dates, time_line, time_step
+from volano.data._unlabelled import Unlabelled, known_rows, rows_of, unlabelled
 from volano.data._windows import WindowSplits, window_splits
 from volano.data._workers import encode_rows
 
@@ -43,8 +45,10 @@ __all__ = [
     "SnapshotSummary",
     "SourceFile",
     "Step",
+    "TableForm",
     "TestSummary",
     "Timeline",
+    "Unlabelled",
     "WindowSplits",
     "as_text",
     "check_labels",
@@ -58,6 +62,7 @@ __all__ = [
     "golden_from_test",
     "grouping_columns",
     "is_missing",
+    "known_rows",
     "like_labels",
     "media_columns",
     "moment_text",
@@ -68,6 +73,7 @@ __all__ = [
     "read_rows",
     "regular_dates",
     "resolve",
+    "rows_of",
     "sample",
     "save_columns",
     "split_snapshot",
@@ -76,6 +82,7 @@ __all__ = [
     "take_snapshot",
     "time_line",
     "time_step",
+    "unlabelled",
     "window_splits",
     "write_rows",
 ]

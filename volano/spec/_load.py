@@ -122,10 +122,16 @@ def _build(
                 # By name: two specs that differ only in the order of their keys are the same.
                 for name, value in sorted(columns.items())
             }
-    passes = raw.get("compress")
-    if isinstance(passes, dict) and isinstance(passes.get("passes"), list):
-        raw["compress"] = {**passes, "passes": tuple(passes["passes"])}
-        errors.extend(_passes(document, passes["passes"], known_passes))
+    compress = raw.get("compress")
+    if isinstance(compress, dict):
+        if isinstance(compress.get("passes"), list):
+            errors.extend(_passes(document, compress["passes"], known_passes))
+        if isinstance(compress.get("unlabelled"), str):
+            compress = {**compress, "unlabelled": (compress["unlabelled"],)}
+        raw["compress"] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in compress.items()
+        }
     train = raw.get("train")
     if isinstance(train, dict):
         if isinstance(train.get("models"), str) and train["models"] != "auto":
@@ -426,7 +432,7 @@ def _translate(
 
 def _expected(item: Any, key: Key) -> str:
     """What pydantic wanted, in the words of the file."""
-    if key in (("data",), ("test",)):
+    if key in (("data",), ("test",), ("compress", "unlabelled")):
         return "a path, or a list of paths"
     if item["type"] in ("too_short", "too_long"):
         if key == ("target",):

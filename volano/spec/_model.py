@@ -265,6 +265,11 @@ class CompressSpec(_Section):
     passes: tuple[str, ...] = Field(
         ("distil", "vocabulary", "int8"), description="what may be done, in this order"
     )
+    unlabelled: tuple[str, ...] = Field(
+        (),
+        description="rows without a label that students learn the best model's answers to: paths, "
+        "folders, globs or pypi: addresses, or `predictions` for what the service was asked",
+    )
 
 
 class GateSpec(_Section):

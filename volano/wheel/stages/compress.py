@@ -44,6 +44,7 @@ from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel._words import shown_size
+from volano.wheel.stages._unlabelled import unlabelled_identity, unlabelled_rows
 from volano.wheel.stages.train import evidence
 
 __all__ = ["CompressStage"]
@@ -72,7 +73,7 @@ class CompressStage:
 
     name: ClassVar[str] = "compress"
     version: ClassVar[int] = 3
-    needs: ClassVar[tuple[str, ...]] = ("data", "prepare", "train", "evaluate")
+    needs: ClassVar[tuple[str, ...]] = ("data", "golden", "prepare", "train", "evaluate")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         compress = setting.spec.compress
@@ -82,6 +83,11 @@ class CompressStage:
             if isinstance(compress, str)
             else {name: compression_pass(name).version for name in compress.passes},
             "metric": setting.spec.gate.metric,
+            **(
+                {"unlabelled": unlabelled_identity(setting, compress.unlabelled)}
+                if not isinstance(compress, str) and compress.unlabelled
+                else {}
+            ),
             "lineage": {name: run.key for name, run in parents.items()},
         }
 
@@ -249,6 +255,10 @@ class _Making:
                 return None
             return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
+        teaching = whole and _seeks(settings)
+        more: dict[str, list[str]] = {}
+        if teaching and settings.unlabelled:
+            more = unlabelled_rows(context, settings.unlabelled).columns
         lessons = Lessons(
             self._prepared,
             Snapshot.open(context.parent("data")),
@@ -260,8 +270,8 @@ class _Making:
             deadline=math.inf if budget is None else time.monotonic() + budget,
             variants=1 if budget is None else 4,
             graph_of=graph_of,
+            unlabelled=more,
         )
-        teaching = whole and _seeks(settings)
         passes = [name for name in settings.passes if teaching or not _teaches(name)]
         try:
             for attempt in search(start, lessons, passes, measure, long=budget is not None):
@@ -446,7 +456,7 @@ class _Making:
 
 def _seeks(settings: CompressSpec) -> bool:
     """Whether students are worth their time: they cost about as much as a third of the turn."""
-    asked = settings.budget or settings.size or settings.latency
+    asked = settings.budget or settings.size or settings.latency or settings.unlabelled
     return bool(asked) or settings.margin >= STUDENT_MARGIN
 
 

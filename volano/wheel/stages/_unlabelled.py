@@ -1,0 +1,95 @@
+"""Rows without a label that a student may learn from: tables, and what the service was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from volano.columns import media_kind
+from volano.data import (
+    GoldenRows,
+    Snapshot,
+    TableForm,
+    Unlabelled,
+    as_text,
+    known_rows,
+    resolve,
+    rows_of,
+    unlabelled,
+)
+from volano.errors import SpecError
+from volano.spec import Spec
+from volano.store import PredictionLog
+from volano.wheel._stage import Context, Setting
+from volano.wheel.stages.data import plain_of, source_identity
+from volano.wheel.stages.golden import FILE as GOLDEN_FILE
+
+__all__ = ["unlabelled_identity", "unlabelled_rows"]
+
+PREDICTIONS = "predictions"
+"""In the place of a path: what the service was asked."""
+
+MOST_ROWS = 200_000
+
+FIX = "write the right path under compress.unlabelled in volano.yaml"
+
+_PAGE = 1000
+
+
+def unlabelled_identity(setting: Setting, addresses: Sequence[str]) -> list[Any]:
+    """What decides which rows there are."""
+    found: list[Any] = []
+    if PREDICTIONS in addresses:
+        found.append(PredictionLog(setting.store.engine).num_predictions())
+    for file in resolve(_paths(addresses), root=setting.root, fix=FIX):
+        found.append([file.name, source_identity(setting, file)])
+    return found
+
+
+def unlabelled_rows(context: Context, addresses: Sequence[str]) -> Unlabelled:
+    """What can be asked of a teacher beside the turn's own rows; none of the golden rows.
+
+    Raises:
+      SpecError: An input is a photo or a recording (SPEC-049).
+    """
+    spec = context.spec
+    _refuse_media(spec)
+    snapshot = Snapshot.open(context.parent("data"))
+    golden = GoldenRows.open(context.parent("golden") / GOLDEN_FILE)
+    form = TableForm.of(snapshot.inputs, spec.target_name, spec.kinds, spec.target_column.options)
+    known = known_rows(snapshot, golden)
+    found = unlabelled(_rows(context, addresses), form, known, plain=plain_of(spec), most=MOST_ROWS)
+    counts = found.counts
+    context.progress.say(
+        f"    {counts['kept']:,} rows without a label, of {counts['read']:,}: "
+        f"{counts['known']:,} repeat others, {counts['empty'] + counts['broken']:,} say nothing"
+    )
+    return found
+
+
+def _rows(context: Context, addresses: Sequence[str]) -> Iterator[Mapping[str, str | None] | None]:
+    yield from rows_of(resolve(_paths(addresses), root=context.root, fix=FIX))
+    if PREDICTIONS not in addresses:
+        return
+    log = PredictionLog(context.setting.store.engine)
+    last = ""
+    while page := log.predictions(_PAGE, last):
+        last = page[-1].id
+        for item in page:
+            yield {name: as_text(value) for name, value in item.inputs.items()}
+
+
+def _paths(addresses: Sequence[str]) -> list[str]:
+    return [address for address in addresses if address != PREDICTIONS]
+
+
+def _refuse_media(spec: Spec) -> None:
+    media = [name for name, column in spec.inputs.items() if media_kind(column.type)]
+    if media:
+        raise SpecError(
+            49,
+            f"compress.unlabelled is given, and {media[0]} is a column of files",
+            where="compress.unlabelled",
+            expected="rows of texts, numbers and names",
+            fix="leave compress.unlabelled out",
+        )
