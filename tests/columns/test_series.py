@@ -46,6 +46,29 @@ def test_no_series(cell: object) -> None:
     assert parse_series(cell) is None
 
 
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        ("1,5;2,5", [1.5, 2.5]),
+        ("1;;3", [1, np.nan, 3]),
+        ("1, ,3", [1, np.nan, 3]),
+        ("1;2;", [1, 2]),
+        ("[1, 2.5]", [1, 2.5]),
+        ("1 2,5", [1, 2, 5]),
+    ],
+)
+def test_what_stands_between_numbers(cell: str, wanted: list[float]) -> None:
+    np.testing.assert_array_equal(parse_series(cell), wanted)
+
+
+def test_a_few_odd_cells_cost_no_column() -> None:
+    cells = ["1 2 3 4", "2 3 4 5 6", "not measured"] + ["1 2 3 4 5"] * 17
+    found = SeriesColumn.infer(cells)
+    assert found.score > 0.9
+    assert "1 cannot be read" in found.reason
+    assert SeriesColumn.infer(["1 2 3 4", "a text"]).score == 0
+
+
 @pytest.mark.parametrize("cell", ["[[1, 2], [3, null]]", "1 2 | 3 NaN", [[1, 2], [3, None]]])
 def test_several_series_in_a_cell(cell: object) -> None:
     found = parse_channels(cell)
@@ -60,8 +83,10 @@ def test_several_series_in_a_cell(cell: object) -> None:
     assert values.shape == (2, 6)
     assert values[0, 0] == values[0, 1]  # filled up at its start
     assert values[0, 4] == values[0, 5]  # and at the gap of its end
-    assert encoded.counts == {"short": 1, "filled": 1, "unreadable": 1}
-    assert encoded.notes[1] == "x: '1 2 3' is no 2 series of numbers"
+    assert encoded.counts == {"short": 1, "filled": 1, "missing": 0, "unreadable": 1}
+    assert encoded.notes[1] == (
+        "x: '1 2 3' is no 2 series of numbers; the mean of the training rows stands for it"
+    )
     assert column.check([[1, 2], [3, None]]) == [[1, 2], [3, None]]
     assert column.schema()["minItems"] == 2
     with pytest.raises(RequestError, match=r"(?s)2 equally long lists of numbers"):
@@ -104,11 +129,11 @@ def test_a_history_is_cut_filled_up_and_mended_and_says_so() -> None:
     assert isinstance(values, np.ndarray)
     assert values.dtype == np.float32
     assert values.tolist() == [[-1, 0, 1, 2], [1, 1, 1, 2], [0, 1, 2, 3], [0, 0, 0, 0]]
-    assert encoded.counts == {"short": 1, "filled": 1, "unreadable": 1}
+    assert encoded.counts == {"short": 1, "filled": 1, "missing": 0, "unreadable": 1}
     assert encoded.notes == {
         1: "y: 2 values where 4 are looked at; the first was repeated",
         2: "y: 1 missing values were filled",
-        3: "y: 'x' is no series of numbers",
+        3: "y: 'x' is no series of numbers; the mean of the training rows stands for it",
     }
 
 

@@ -18,6 +18,7 @@ from volano.compression import (
     choose,
     compression_pass,
     pass_kinds,
+    pass_version,
 )
 from volano.errors import SpecError
 from volano.export import graph_of
@@ -108,6 +109,7 @@ def test_a_graph_without_products_is_refused():
 
 def test_unknown_passes_name_the_nearest():
     assert pass_kinds() == ["distil", "int8", "vocabulary"]
+    assert all(pass_version(kind) == compression_pass(kind).version for kind in pass_kinds())
     with pytest.raises(SpecError, match=r"(?s)no compression pass 'int9'.*Did you mean int8"):
         compression_pass("int9")
 

@@ -5,7 +5,7 @@ Importing this brings no onnx and no torch: each pass brings what it needs when 
 
 from volano.compression._choose import Candidate, Goal, choose
 from volano.compression._contract import Calibration, Compact, Pass, Settings, Work
-from volano.compression._kinds import compression_pass, pass_kinds
+from volano.compression._kinds import compression_pass, pass_kinds, pass_version
 from volano.compression._lessons import Lessons
 from volano.compression._measure import (
     bundle_size,
@@ -33,5 +33,6 @@ __all__ = [
     "measure_speed",
     "measure_start",
     "pass_kinds",
+    "pass_version",
     "search",
 ]

@@ -8,13 +8,15 @@ import importlib.metadata
 from volano.compression._contract import Pass
 from volano.errors import SpecError, nearest
 
-__all__ = ["compression_pass", "pass_kinds"]
+__all__ = ["compression_pass", "pass_kinds", "pass_version"]
 
 _KINDS = {
-    "distil": "volano.compression.distil:DistilPass",
-    "int8": "volano.compression.int8:Int8Pass",
-    "vocabulary": "volano.compression.vocabulary:VocabularyPass",
+    "distil": ("volano.compression.distil:DistilPass", 1),
+    "int8": ("volano.compression.int8:Int8Pass", 3),
+    "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),
 }
+"""Name -> where it is, and its version: known without onnx, which takes a while to import."""
+
 _GROUP = "volano.passes"
 
 
@@ -27,6 +29,15 @@ def pass_kinds() -> list[str]:
     return sorted({*_KINDS, *_entry_points()})
 
 
+def pass_version(name: str) -> int:
+    """The version of a pass; one that comes with Volano is not imported for it.
+
+    Raises:
+      SpecError: There is none of that name (SPEC-040).
+    """
+    return _KINDS[name][1] if name in _KINDS else compression_pass(name).version
+
+
 def compression_pass(name: str) -> Pass:
     """A pass by its name.
 
@@ -34,7 +45,7 @@ def compression_pass(name: str) -> Pass:
       SpecError: There is none of that name (SPEC-040).
     """
     if name in _KINDS:
-        module, _, attribute = _KINDS[name].partition(":")
+        module, _, attribute = _KINDS[name][0].partition(":")
         made: Pass = getattr(importlib.import_module(module), attribute)()
         return made
     points = _entry_points()

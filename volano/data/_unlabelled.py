@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from volano.data._form import TableForm
 from volano.data._golden import GoldenRows
 from volano.data._keys import folded_hashes, hash_inputs
-from volano.data._read import ReadReport, read_rows
+from volano.data._read import read_rows
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile
-from volano.data._table import Row
+from volano.data._table import ReadReport, Row
 
 __all__ = ["Unlabelled", "known_rows", "rows_of", "unlabelled"]
 

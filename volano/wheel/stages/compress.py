@@ -27,6 +27,7 @@ from volano.compression import (
     measure_encoding,
     measure_speed,
     measure_start,
+    pass_version,
     search,
 )
 from volano.data import Prepared, Snapshot
@@ -81,7 +82,7 @@ class CompressStage:
             "compress": compress if isinstance(compress, str) else compress.model_dump(),
             "passes": {}
             if isinstance(compress, str)
-            else {name: compression_pass(name).version for name in compress.passes},
+            else {name: pass_version(name) for name in compress.passes},
             "metric": setting.spec.gate.metric,
             **(
                 {"unlabelled": unlabelled_identity(setting, compress.unlabelled)}
