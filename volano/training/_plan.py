@@ -60,25 +60,25 @@ class TrainPlan:
     """
 
     epochs: int
-    passes: int
     learning_rate: float
     head_rate: float
-    layer_decay: float
     weight_decay: float
     warmup: float
     clip: float
     batch_rows: int
     batch_tokens: int
-    layers: int | None
-    dropout: float
     memory: float
-    average_every: int
     patience: int
-    head_start: bool
-    label_smoothing: float
-    balanced: bool
-    precision: Literal["auto", "bf16", "fp32"]
     seed: int
+    passes: int = 1
+    layer_decay: float = 1.0
+    layers: int | None = None
+    dropout: float = 0.0
+    average_every: int = 4
+    head_start: bool = False
+    label_smoothing: float = 0.0
+    balanced: bool = False
+    precision: Literal["auto", "bf16", "fp32"] = "fp32"
     optimiser: Literal["adam", "adamw", "sgd"] = "adamw"
     augment: tuple[str, ...] | Literal["auto", "off"] = "auto"
     tune: Literal["all", "head", "gradual", "lora"] = "all"
@@ -162,21 +162,26 @@ def plan_training(
         layers=None if spec.layers == "all" or not pretrained or tune != "all" else spec.layers,
         dropout=0.0 if light else 0.1,
         memory=0.1,
-        average_every=4,
         patience=2 * patience if light else patience,
         head_start=pretrained and not mixed,
-        label_smoothing=0.0,
-        balanced=spec.class_weights == "balanced",
         precision=spec.precision,
-        seed=spec.seed,
-        augment=spec.augment,
         optimiser=optimiser,
         tune=tune,
         lora_rank=spec.lora_rank,
         lora_alpha=spec.lora_alpha,
-        loss=spec.loss,
-        quantile=spec.quantile,
+        **_as_asked(spec),
     )
+
+
+def _as_asked(spec: TrainSpec) -> dict[str, Any]:
+    """What a plan takes from the spec as it stands."""
+    return {
+        "balanced": spec.class_weights == "balanced",
+        "seed": spec.seed,
+        "augment": spec.augment,
+        "loss": spec.loss,
+        "quantile": spec.quantile,
+    }
 
 
 def _rate(pretrained: bool, tune: str) -> float:
@@ -203,31 +208,21 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
         rate = 0.1 if optimiser == "sgd" else 3e-3
     return TrainPlan(
         epochs=epochs,
-        passes=1,
         learning_rate=rate,
         head_rate=rate,
-        layer_decay=1.0,
         weight_decay=5e-4 if optimiser == "sgd" else 0.01,
         warmup=0.2,
         clip=5.0,
         batch_rows=rows,
         batch_tokens=1 << 16,
-        layers=None,
-        dropout=0.0,
         memory=0.02,
-        average_every=4,
         # The last epochs, in which the rate falls, bring the most.
         patience=0 if spec.patience == "auto" else spec.patience,
-        head_start=False,
         label_smoothing=0.1,
-        balanced=spec.class_weights == "balanced",
         # Batch norms want it, and convolutions gain little from less.
         precision="fp32",
-        seed=spec.seed,
         optimiser=optimiser,
-        augment=spec.augment,
-        loss=spec.loss,
-        quantile=spec.quantile,
+        **_as_asked(spec),
     )
 
 
@@ -242,26 +237,17 @@ def _pieces(spec: TrainSpec, num_rows: int) -> TrainPlan:
     rate = 3e-3 if spec.learning_rate == "auto" else spec.learning_rate
     return TrainPlan(
         epochs=epochs,
-        passes=1,
         learning_rate=rate,
         head_rate=rate,
-        layer_decay=1.0,
         weight_decay=0.0,
         warmup=0.02,
         clip=10.0,
         batch_rows=rows,
         batch_tokens=1 << 16,
-        layers=None,
-        dropout=0.0,
         memory=0.05,
-        average_every=4,
         patience=3 if spec.patience == "auto" else spec.patience,
-        head_start=False,
         label_smoothing=0.05,
-        balanced=spec.class_weights == "balanced",
-        precision="fp32",
-        seed=spec.seed,
-        augment=spec.augment,
+        **_as_asked(spec),
     )
 
 
