@@ -1,6 +1,6 @@
 """What a turn makes of its best model: quality, bytes and speed of each point of the front.
 
-    python benchmarks/compression.py banking77 [--budget 10m] [--rounds 5] [--wheel FOLDER]
+    python benchmarks/compression.py [banking77 ...] [--budget 10m] [--rounds 5] [--wheel FOLDER]
 
 Jobs: ``banking77``, ``trec``, ``sst2`` (with the film reviews of MR as rows without a label),
 ``fashion`` (Fashion-MNIST) and ``fsdd`` (spoken digits, official split). The table is turned as a
@@ -209,26 +209,32 @@ def rows_per_s(answer: Answer, rows: Sequence[int], *, warm: bool) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", choices=list(JOBS))
+    parser.add_argument("jobs", nargs="*", default=list(JOBS), help="all of them")
     parser.add_argument("--budget", default="10m")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--wheel", type=Path)
+    parser.add_argument("--wheel", type=Path, help="of one job")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = options.wheel or Path(made)
-        folder.mkdir(parents=True, exist_ok=True)
-        job = JOBS[options.job](folder)
-        started = time.perf_counter()
-        record = turned(job, options.budget, folder)
-        seconds = time.perf_counter() - started
-        lines = measured(job, record, folder, options.rounds)
-    lines.append("")
-    lines.append(
-        f"The turn took {seconds:.0f} s, budget of the search {options.budget}; "
-        f"{sum(bool(row.get('steps')) for row in record['candidates'])} chains of passes."
-    )
-    path = write_result(f"compression-{options.job}", f"Smaller models: {options.job}", lines)
-    print("\n".join(lines), path, sep="\n")
+    for name in options.jobs:
+        with tempfile.TemporaryDirectory() as made:
+            folder = options.wheel or Path(made)
+            folder.mkdir(parents=True, exist_ok=True)
+            print("\n".join(compressed(name, folder, options.budget, options.rounds)))
+
+
+def compressed(name: str, folder: Path, budget: str, rounds: int) -> list[str]:
+    """One job: its lines, which are written as well."""
+    job = JOBS[name](folder)
+    started = time.perf_counter()
+    record = turned(job, budget, folder)
+    seconds = time.perf_counter() - started
+    lines = measured(job, record, folder, rounds)
+    chains = sum(bool(row.get("steps")) for row in record["candidates"])
+    lines += [
+        "",
+        f"The turn took {seconds:.0f} s, budget of the search {budget}; {chains} chains of passes.",
+    ]
+    path = write_result(f"compression-{name}", f"Smaller models: {name}", lines)
+    return [*lines, str(path)]
 
 
 def measured(job: Job, record: dict[str, Any], folder: Path, rounds: int) -> list[str]:
