@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import tiny_rows, write_table
 
@@ -147,3 +148,30 @@ def test_rows_without_a_label_are_learned_from_and_golden_ones_are_not(
         wheel.predict([{"text": "nobody has said this before"}])
         wheel.turn()
         assert "101 rows without a label, of 161" in said.getvalue(), "what was asked counts too"
+
+
+def test_a_table_is_taught_to_a_few_trees(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    size, age = random.normal(0, 1, 6000), random.uniform(0, 1, 6000)
+    noise = random.logistic(0, 0.3, 6000)
+    grade = np.where(2 * size * (age > 0.5) + np.sin(5 * age) + noise > 0, "good", "bad")
+    rows = [(f"{a:.3f}", f"{b:.3f}", name) for a, b, name in zip(size, age, grade, strict=True)]
+    write_table(tmp_path / "things.csv", ("size", "age", "grade"), rows)
+    (tmp_path / "volano.yaml").write_text(
+        "name: things\ndata: things.csv\n"
+        "inputs: {size: number, age: number}\n"
+        "target: {grade: category}\n"
+        "train: {models: [forest]}\n"
+        "compress: {margin: 2%}\n",
+        encoding="utf-8",
+    )
+    with volano.Wheel(tmp_path) as wheel:
+        rows_of = {row["name"]: row for row in wheel.turn().record["candidates"]}
+        student = next(row for name, row in rows_of.items() if name.startswith("trees"))
+        assert student["passed"], student.get("refused")
+        assert student["size_bytes"] < rows_of["fp32"]["size_bytes"]
+        assert not any("int8" in name for name in rows_of), "trees have nothing to do in 8 bits"
+        model = volano.load(wheel.show(1).bundle)
+        answers = model.predict([{"size": 2.0, "age": 0.9}, {"size": -2.0, "age": 0.9}])
+        assert [answer.value for answer in answers] == ["good", "bad"]
+        assert student["chosen"]

@@ -82,6 +82,9 @@ class Work(Protocol):
     def num_rows(self) -> int:
         """Rows that there are to learn from, those without a label among them."""
 
+    def watch(self, label: str, done: float, total: float) -> None:
+        """Tell how far something is; raises when the time is over."""
+
     def texts(self, column: str) -> Sequence[str]:
         """The raw values of a text column in the rows to learn from."""
 
@@ -98,7 +101,7 @@ class Pass(Protocol):
     Attributes:
       name: In specs and reports.
       makes: What comes out. All but ``graph`` need a model that can still be trained. The settings
-        of a ``student`` have its ``epochs``, of which a first look takes a part.
+        of a ``student`` may have ``epochs``, of which a first look takes a part.
     """
 
     name: ClassVar[str]

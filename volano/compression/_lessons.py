@@ -14,9 +14,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import Encoded, EncodedSplit, FittedColumn, column_kind, media_kind
+from volano.columns import Encoded, EncodedSplit, FittedColumn, column_kind
 from volano.compression._contract import Calibration
-from volano.compression._variants import varied
+from volano.compression._variants import exchanged, varied
 from volano.data import Prepared, Snapshot
 from volano.runtime import EncodedRows, Model, available_cores
 from volano.spec import TrainSpec
@@ -157,11 +157,12 @@ class Lessons:
             plan,
             aim=distil_objective(self.task),
             scratch=self._place,
-            step=self._watch,
+            step=self.watch,
             say=self._say,
         )
 
-    def _watch(self, label: str, done: float, total: float) -> None:
+    def watch(self, label: str, done: float, total: float) -> None:
+        """See `Work`."""
         self._step(label, done, total)
         if time.monotonic() > self.deadline:
             raise OutOfTime
@@ -175,11 +176,9 @@ class Lessons:
         return slice(None, None, max(1, -(-num_rows // MOST_ROWS)) if split == "train" else None)
 
     def _variants(self) -> int:
-        """Variants of each training row; none where something is no text and hard to vary."""
-        inputs = self._prepared.inputs
-        if any(media_kind(column.kind) for column in inputs.values()):
-            return 0
-        if not any(column_kind(column.kind).content for column in inputs.values()):
+        """Variants of each training row; none where something is hard to vary."""
+        kinds = [column.kind for column in self._prepared.inputs.values()]
+        if any(column_kind(kind).content and kind != "text" for kind in kinds):
             return 0
         return min(self._most_variants, VARIANT_ROWS // max(1, self._num_texts()))
 
@@ -198,11 +197,7 @@ class Lessons:
                     name: [
                         value
                         for turn in rounds
-                        for value in (
-                            varied(values, self.seed + turn)
-                            if turn and self._prepared.inputs[name].kind == "text"
-                            else values
-                        )
+                        for value in (self._varied(name, values, turn) if turn else values)
                     ]
                     for name, values in whole.items()
                 }
@@ -212,6 +207,12 @@ class Lessons:
                     name: self._snapshot.values(name, rows) for name in self._prepared.inputs
                 }
         return self._raw[split]
+
+    def _varied(self, name: str, values: list[Any], turn: int) -> list[Any]:
+        if self._prepared.inputs[name].kind == "text":
+            return varied(values, self.seed + turn)
+        # By name too: columns that changed together would be rows of their own again.
+        return exchanged(values, self.seed + turn, name)
 
     def _column(self, column: FittedColumn, split: str) -> Encoded:
         """A split's rows as a column encodes them."""
@@ -269,7 +270,7 @@ class Lessons:
         files = {start: folder / f"{start:09}.npy" for start in range(0, num_rows, ANSWER_ROWS)}
 
         def ask(start: int) -> None:
-            self._watch("asking the teacher", start, num_rows)
+            self.watch("asking the teacher", start, num_rows)
             outputs = answer(start, min(num_rows, start + ANSWER_ROWS))
             half = files[start].with_suffix(".half")
             with half.open("wb") as stream:

@@ -156,7 +156,8 @@ class _Trying:
             if self._late():
                 return
             best: Measured | None = None
-            for attempt in self.student(teaching, _part(each, FIRST_LOOK), "-look"):
+            first = _part(each, FIRST_LOOK)
+            for attempt in self.student(teaching, first, "-look" if first != each else ""):
                 if attempt.measured is not None:
                     best = attempt.measured
                 yield attempt
@@ -170,6 +171,8 @@ class _Trying:
         for each, _ in sorted(left, key=lambda item: -item[1].quality):
             if self._late():
                 return
+            if _part(each, FIRST_LOOK) == each:
+                continue  # the look was all there is
             yield from self.student(teaching, each)
 
     def _late(self) -> bool:
@@ -199,6 +202,9 @@ class _Trying:
 
 
 def _part(settings: Settings, share: float) -> Settings:
+    """With so many of its epochs; all of one that does not learn by epochs."""
+    if "epochs" not in settings:
+        return settings
     return {**settings, "epochs": max(1, math.floor(settings["epochs"] * share))}
 
 

@@ -1,19 +1,26 @@
-"""More texts to ask a teacher about: training texts with words left out, moved or exchanged.
+"""More rows to ask a teacher about: texts with words left out, cells that come from other rows.
 
-What a text so made is called, the teacher says, so that it need not mean what it meant. Jiao et
-al., `TinyBERT <https://arxiv.org/abs/1909.10351>`_, 2020, do the same with words of like meaning.
+What a row so made is called, the teacher says, so that it need not mean what it meant. Jiao et
+al., `TinyBERT <https://arxiv.org/abs/1909.10351>`_, 2020, exchange words for others of like
+meaning; Fakoor et al., `Fast, Accurate, and Simple Models for Tabular Data via Augmented
+Distillation <https://arxiv.org/abs/2006.14284>`_, 2020, make tables larger.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-__all__ = ["varied"]
+__all__ = ["exchanged", "varied"]
 
 DROPPED = 0.2
 """Share of the words that are left out."""
+
+EXCHANGED = 0.1
+"""Share of a column's cells that come from another row."""
 
 
 def varied(texts: Sequence[str], seed: int) -> list[str]:
@@ -29,6 +36,15 @@ def varied(texts: Sequence[str], seed: int) -> list[str]:
         _varied(text, int(way), texts[other], random)
         for text, way, other in zip(texts, ways.tolist(), others.tolist(), strict=True)
     ]
+
+
+def exchanged(values: Sequence[Any], seed: int, column: str) -> list[Any]:
+    """A column with some of its cells from other rows; the same for the same seed and name."""
+    random = np.random.default_rng([seed, 0x5B6E, zlib.crc32(column.encode())])
+    places = np.arange(len(values))
+    moved = random.random(len(values)) < EXCHANGED
+    places[moved] = random.integers(0, max(1, len(values)), int(moved.sum()))
+    return [values[place] for place in places.tolist()]
 
 
 def _varied(text: str, way: int, other: str, random: np.random.Generator) -> str:

@@ -35,6 +35,7 @@ class Students(Protocol):
 
 _KINDS = {
     "pieces": "volano.compression._piece_sums",
+    "trees": "volano.compression._trees",
     "narrow": "volano.compression._narrower",
     "layers": "volano.compression._layers",
 }
@@ -74,5 +75,6 @@ class DistilPass:
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
         student, inputs = _students(settings["student"]).build(model, work, settings)
-        work.train(student, inputs, epochs=settings["epochs"])
+        if "epochs" in settings:
+            work.train(student, inputs, epochs=settings["epochs"])
         return Compact(inputs, work.graph(student, inputs), student)

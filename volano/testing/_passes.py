@@ -36,6 +36,10 @@ class GraphWork:
         del inputs
         raise AssertionError("a pass that changes the graph alone asks for rows to learn from")
 
+    def watch(self, label: str, done: float, total: float) -> None:
+        """See `volano.compression.Work`."""
+        del label, done, total
+
     def texts(self, column: str) -> Sequence[str]:
         """See `volano.compression.Work`."""
         raise AssertionError(f"a pass that changes the graph alone asks for {column}'s texts")

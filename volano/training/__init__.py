@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from volano.training._loop import TrainResult, fit, network_logits
     from volano.training._plan import TrainPlan, plan_training
     from volano.training._precision import fast_dtype, release_cores, use_cores
+    from volano.training._tree_student import fit_tree_student
 
 __all__ = [
     "Contest",
@@ -34,6 +35,7 @@ __all__ = [
     "distil_objective",
     "fast_dtype",
     "fit",
+    "fit_tree_student",
     "learner",
     "learner_kinds",
     "network_logits",
@@ -49,6 +51,7 @@ _HOMES = {
     "distil_objective": "volano.training._distil",
     "fast_dtype": "volano.training._precision",
     "fit": "volano.training._loop",
+    "fit_tree_student": "volano.training._tree_student",
     "network_logits": "volano.training._loop",
     "plan_training": "volano.training._plan",
     "release_cores": "volano.training._precision",

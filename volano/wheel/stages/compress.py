@@ -237,7 +237,7 @@ class _Making:
 
         context, start = self._context, self._models[model]
         # Of a model that has learned from these rows, nothing on them says what a pass costs.
-        if start.model.family != "network" or self._evidence[model].learned:
+        if self._evidence[model].learned:
             return
         shown = "fp32" if self._single else model
         budget = settings.budget if whole else None
@@ -257,6 +257,11 @@ class _Making:
             return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
         teaching = whole and _seeks(settings)
+        # There is nothing in trees and lines that could be done in 8 bits.
+        network = start.model.family == "network"
+        passes = [name for name in settings.passes if (teaching if _teaches(name) else network)]
+        if not passes:
+            return
         more: dict[str, list[str]] = {}
         if teaching and settings.unlabelled:
             more = unlabelled_rows(context, settings.unlabelled).columns
@@ -273,7 +278,6 @@ class _Making:
             graph_of=graph_of,
             unlabelled=more,
         )
-        passes = [name for name in settings.passes if teaching or not _teaches(name)]
         try:
             for attempt in search(start, lessons, passes, measure, long=budget is not None):
                 if attempt.error is not None:
