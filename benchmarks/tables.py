@@ -169,9 +169,8 @@ def _lightgbm(head: Sequence[str], train: Rows, test: Rows, names: Sequence[str]
     return np.asarray(machine.booster_.predict(matrix[len(train) :])).reshape(len(test), -1)
 
 
-def adult(options: argparse.Namespace) -> Iterator[str]:
-    """ROC AUC; the official split where it is there, else fifths of adult.test."""
-    from sklearn.metrics import roc_auc_score
+def adult_splits(seeds: Sequence[int]) -> list[tuple[Rows, Rows]]:
+    """Training and test rows: the official split where it is there, else fifths of adult.test."""
 
     def read(path: Path) -> Rows:
         with path.open(encoding="utf-8", newline="") as file:
@@ -184,13 +183,22 @@ def adult(options: argparse.Namespace) -> Iterator[str]:
         ]
 
     test = read(ADULT / "adult.test")
-    official = (ADULT / "adult.data").exists()
-    splits = [(read(ADULT / "adult.data"), test)] if official else []
-    if not official:
-        for seed in options.seeds or range(5):
-            mixed = np.random.default_rng(seed).permutation(len(test))
-            cut = int(0.8 * len(test))
-            splits.append(([test[i] for i in mixed[:cut]], [test[i] for i in mixed[cut:]]))
+    if (ADULT / "adult.data").exists():
+        return [(read(ADULT / "adult.data"), test)]
+    splits = []
+    for seed in seeds:
+        mixed = np.random.default_rng(seed).permutation(len(test))
+        cut = int(0.8 * len(test))
+        splits.append(([test[i] for i in mixed[:cut]], [test[i] for i in mixed[cut:]]))
+    return splits
+
+
+def adult(options: argparse.Namespace) -> Iterator[str]:
+    """ROC AUC; the official split where it is there, else fifths of adult.test."""
+    from sklearn.metrics import roc_auc_score
+
+    splits = adult_splits(options.seeds or range(5))
+    official = len(splits) == 1 and (ADULT / "adult.data").exists()
     names = ["<=50K", ">50K"]
     yield f"adult, {'official split' if official else 'no adult.data here: 80/20 of adult.test'}"
     yield ""
