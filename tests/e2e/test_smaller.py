@@ -87,6 +87,28 @@ def test_a_person_picks_another_of_the_front(wheel: volano.Wheel) -> None:
         wheel.promote(1, "fp23")
 
 
+def test_another_goal_finds_the_students_again(
+    wheel: volano.Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taught(*args: object) -> None:
+        raise AssertionError("a student learns what it has learned before")
+
+    spec = wheel.root / "volano.yaml"
+    before = spec.read_text(encoding="utf-8")
+    spec.write_text(before.replace("margin: 5%", "margin: 6%"), encoding="utf-8")
+    try:
+        with volano.Wheel(wheel.root) as other, monkeypatch.context() as patched:
+            patched.setattr("volano.training._loop._Run._step", taught)
+            again = {row["name"]: row for row in other.turn().record["candidates"]}
+        # Which are worth training to the end goes by speed as well, and so differs.
+        both = [row for row in wheel.show(1).record["candidates"] if row["name"] in again]
+        assert any(row["name"].startswith("pieces") for row in both)
+        for row in both:
+            assert (again[row["name"]]["size_bytes"] > 0) == (row["size_bytes"] > 0), row["name"]
+    finally:
+        spec.write_text(before, encoding="utf-8")
+
+
 def test_a_bundle_of_pieces_needs_no_torch_and_no_tokenizer(
     wheel: volano.Wheel, tmp_path: Path
 ) -> None:

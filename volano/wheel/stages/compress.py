@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+import volano
 from volano.columns import Encoded, FittedColumn, media_kind
 from volano.compression import (
     Attempt,
@@ -40,7 +41,7 @@ from volano.evaluation import (
     unit_scores,
 )
 from volano.runtime import EncodedRows, Model, load
-from volano.spec import CompressSpec
+from volano.spec import CompressSpec, digest
 from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
@@ -54,6 +55,9 @@ VALIDATION_ROWS = 4000
 """Validation rows that every candidate answers, at the most."""
 
 SPEED_ROWS = 256
+
+MOST_VARIANTS = 4
+"""Of each row, that a teacher is asked about where there is a budget for it."""
 
 STUDENT_MARGIN = 0.01
 """The least margin at which a student is taught though nobody asked for something small or fast:
@@ -270,11 +274,11 @@ class _Making:
             Snapshot.open(context.parent("data")),
             self._task.kind,
             load(context.out / "candidates" / shown, threads=1),
-            context.scratch / model,
+            self._scratch(model, 1 if budget is None else MOST_VARIANTS),
             seed=context.spec.train.seed,
             step=context.progress.step,
             deadline=math.inf if budget is None else time.monotonic() + budget,
-            variants=1 if budget is None else 4,
+            variants=1 if budget is None else MOST_VARIANTS,
             graph_of=graph_of,
             unlabelled=more,
         )
@@ -290,6 +294,22 @@ class _Making:
                 from volano.training import release_cores
 
                 release_cores()
+
+    def _scratch(self, model: str, variants: int) -> Path:
+        """Where a teacher's answers and its students are kept: another goal finds them again."""
+        context = self._context
+        what = {
+            "of": "students",
+            "code": volano.__version__,
+            "parents": {name: run.artifact.digest for name, run in context.parents.items()},
+            "model": model,
+            "seed": context.spec.train.seed,
+            "variants": variants,
+            **{key: context.ingredients.get(key) for key in ("passes", "unlabelled")},
+        }
+        folder = context.setting.store.scratch(digest(what))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def slices(self) -> dict[str, np.ndarray]:
         """Parts of the compared rows that must each hold up, by name: which rows are in it."""
