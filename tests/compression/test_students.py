@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from volano.columns import Encoded, EncodedSplit, Ragged
 from volano.columns.text import FittedPieces, FittedText
-from volano.compression import Compact, compression_pass
+from volano.compression import Calibration, Compact, compression_pass
 from volano.compression._search import Measured, search
 from volano.compression._variants import varied
 from volano.export import graph_of
@@ -77,6 +77,10 @@ class Classroom:
     def graph(self, model, inputs):
         return graph_of(model, inputs)
 
+    def calibration(self, inputs):
+        column = inputs["text"]
+        return Calibration([column.collate(column.encode(self.rows), np.arange(len(self.rows)))])
+
     def train(self, model, inputs, *, epochs: int) -> None:
         self.trained.append(epochs)
 
@@ -128,6 +132,27 @@ def test_a_student_keeps_the_first_and_the_last_layer() -> None:
     assert work.trained == [7]
 
 
+def test_neurons_that_matter_most_are_kept() -> None:
+    model, column = network(layers=2)
+    for layer in model.encoders[0].transformer.encoder.layer:
+        with torch.no_grad():
+            # Every other neuron says something that nobody hears.
+            layer.output.dense.weight[:, ::2] *= 1e-6
+    inputs = {"text": column}
+    teacher, work = Compact(inputs, graph_of(model, inputs), model), Classroom(TEXTS)
+    distil = compression_pass("distil")
+    settings = [each for each in distil.settings(teacher, work) if each.get("neurons")]
+    assert settings[0] == {**settings[0], "layers": 1, "neurons": 0.5}
+    made = distil.apply(teacher, work, {**settings[0], "layers": 2})
+    for layer in made.model.encoders[0].transformer.encoder.layer:
+        assert layer.intermediate.dense.weight.shape == (32, 32)
+        assert layer.output.dense.weight.shape == (32, 32)
+    np.testing.assert_allclose(run(made, TEXTS), run(teacher, TEXTS), atol=1e-3)
+    assert made.model.encoders[0].transformer.config.intermediate_size == 32
+    assert made.graph.ByteSize() < teacher.graph.ByteSize()
+    assert model.encoders[0].transformer.config.intermediate_size == 64, "the given stays"
+
+
 def lesson(column: FittedPieces, texts: list[str], outputs: np.ndarray) -> EncodedSplit:
     codes = np.full((len(texts), 1), -1.0)
     codes[: len(texts) // 2] = outputs[: len(texts) // 2].argmax(1)[:, None]
@@ -165,8 +190,6 @@ def test_pieces_learn_what_a_teacher_answers_without_labels(tmp_path: Path) -> N
 
 
 def _Calibration(column: FittedPieces):
-    from volano.compression import Calibration
-
     return Calibration([column.collate(column.encode(TEXTS), np.arange(len(TEXTS)))])
 
 
