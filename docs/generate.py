@@ -182,6 +182,10 @@ def _limits(field: FieldInfo) -> str:
 def _table(model: type[BaseModel], prefix: str, about: dict[str, str] | None = None) -> list[str]:
     lines = ["| key | default | values | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
+        inner = _section(field.annotation) if about is None else None
+        if inner is not None:
+            lines += _table(inner, f"{prefix}{name}.")[2:]
+            continue
         meaning = field.description or (about or {}).get(name, "?")
         limits = _limits(field)
         values = _kinds(field.annotation) + (f", {limits}" if limits else "")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from endpoint_server import Server, said, user
 from tiny import tiny_rows, write_table
 
 import volano
@@ -170,6 +171,40 @@ def test_rows_without_a_label_are_learned_from_and_golden_ones_are_not(
         wheel.predict([{"text": "nobody has said this before"}])
         wheel.turn()
         assert "101 rows without a label, of 161" in said.getvalue(), "what was asked counts too"
+
+
+def test_a_language_model_labels_rows(tmp_path: Path, tiny_encoder: Path) -> None:
+    rows, out, server = tiny_rows(), io.StringIO(), Server()
+    right = dict(rows)
+    server.answer = lambda messages: (200, {}, said(right[json.loads(user(messages))["text"]]))
+    write_table(tmp_path / "reviews.csv", ("text", "sentiment"), rows[:100])
+    write_table(tmp_path / "more.csv", ("text",), [(text,) for text, _ in rows[100:200]])
+    (tmp_path / "volano.yaml").write_text(
+        "name: reviews\ndata: reviews.csv\n"
+        f"inputs: {{text: {{type: text, encoder: {tiny_encoder}}}}}\n"
+        "target: {sentiment: category}\n"
+        "train: {epochs: 1}\n"
+        "compress:\n  passes: [distil]\n  unlabelled: more.csv\n"
+        f"  endpoint: {{url: {server.url}, model: m, columns: [text], rows: 60}}\n",
+        encoding="utf-8",
+    )
+    try:
+        with volano.Wheel(tmp_path, progress=progress_for(out)) as wheel:
+            wheel.turn()
+            assert "m at http" in out.getvalue()
+            assert "labelled 60 of 60 rows, 0 of them before; 60 requests" in out.getvalue()
+            assert wheel.turn().unchanged
+            spec = wheel.root / "volano.yaml"
+            spec.write_text(
+                spec.read_text(encoding="utf-8").replace("passes:", "margin: 3%\n  passes:"),
+                encoding="utf-8",
+            )
+        with volano.Wheel(tmp_path, progress=progress_for(out)) as wheel:
+            wheel.turn()
+        assert "60 of them before; 0 requests" in out.getvalue()
+        assert len(server.requests) == 60
+    finally:
+        server.close()
 
 
 def test_a_table_is_taught_to_a_few_trees(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Importing this brings no onnx and no torch: each pass brings what it needs when 
 
 from volano.compression._choose import Candidate, Goal, choose
 from volano.compression._contract import Calibration, Compact, Pass, Settings, Work
+from volano.compression._endpoint import Endpoint, Told
 from volano.compression._kinds import compression_pass, pass_kinds, pass_version
 from volano.compression._lessons import Lessons
 from volano.compression._measure import (
@@ -20,11 +21,13 @@ __all__ = [
     "Calibration",
     "Candidate",
     "Compact",
+    "Endpoint",
     "Goal",
     "Lessons",
     "Measured",
     "Pass",
     "Settings",
+    "Told",
     "Work",
     "bundle_size",
     "choose",

@@ -32,6 +32,9 @@ VARIANT_ROWS = 40_000
 STUDENT_RATE = 2e-4
 """Highest rate of a student that starts from its teacher's layers."""
 
+TOLD_SHARE = 0.9
+"""How sure the answer of an endpoint counts as: it says one name and nothing of the others."""
+
 ANSWER_ROWS = 1024
 CALIBRATION_ROWS = 512
 CALIBRATION_BATCH = 16
@@ -60,6 +63,7 @@ class Lessons:
       variants: The most of each training row.
       graph_of: Makes a graph of a trained model.
       unlabelled: Raw values by column of rows that nobody has labelled.
+      told: Of the first of these the class's code that someone else gave them; -1 for none.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Lessons:
         variants: int = 4,
         graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
         unlabelled: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+        told: Sequence[int] = (),
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -86,6 +91,7 @@ class Lessons:
         self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
         self._graph_of = graph_of
         self._place, self._most_variants = scratch, variants
+        self._told = np.asarray(told, np.int64)
         self._more = {name: list(values) for name, values in unlabelled.items()}
 
     def at(self, name: str) -> None:
@@ -233,7 +239,16 @@ class Lessons:
         right = self._right("train" if split == "lesson" else split)
         more = len(outputs) - len(right)
         unknown = -1.0 if self.task == "classification" else np.nan
+        learned = len(right)
         right = np.concatenate([right, np.full((more, right.shape[1]), unknown)])
+        if split == "lesson" and len(self._told):
+            known = np.flatnonzero(self._told >= 0)
+            codes, rows = self._told[known], learned + known
+            outputs = outputs.copy()
+            # Who was asked beside the teacher stands in its place.
+            outputs[rows] = np.log((1 - TOLD_SHARE) / max(1, outputs.shape[1] - 1))
+            outputs[rows, codes] = np.log(TOLD_SHARE)
+            right[rows, 0] = codes
         return EncodedSplit(columns, np.concatenate([outputs, right], axis=1).astype(np.float32))
 
     def _right(self, split: str) -> NDArray[np.float64]:

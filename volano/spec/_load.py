@@ -128,18 +128,15 @@ def _build(
             errors.extend(_passes(document, compress["passes"], known_passes))
         if isinstance(compress.get("unlabelled"), str):
             compress = {**compress, "unlabelled": (compress["unlabelled"],)}
-        raw["compress"] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in compress.items()
-        }
+        raw["compress"] = _listed(compress)
+        if isinstance(compress.get("endpoint"), dict):
+            raw["compress"]["endpoint"] = _listed(compress["endpoint"])
     train = raw.get("train")
     if isinstance(train, dict):
         if isinstance(train.get("models"), str) and train["models"] != "auto":
             # `models: linear` can only mean one thing.
             train = {**train, "models": (train["models"],)}
-        raw["train"] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in train.items()
-        }
+        raw["train"] = _listed(train)
     errors.extend(_combinations(document))
     errors.extend(network_combinations(document))
     spec = None
@@ -151,6 +148,13 @@ def _build(
         raise SpecErrors(sorted(_unique(errors), key=_line))
     assert spec is not None
     return spec
+
+
+def _listed(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section whose lists are such as frozen values have them."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in section.items()
+    }
 
 
 def _column(
@@ -293,6 +297,7 @@ def _combinations(document: Document) -> Iterator[SpecError]:
             expected="one of them: a test table is used as the golden rows, as it is",
             fix="remove split.golden",
         )
+    yield from _labelling(document, section("compress"), inputs, target)
     yield from _training(document, section("train"), target)
     store = raw.get("store")
     if isinstance(store, str) and not store.startswith(
@@ -311,6 +316,43 @@ _LOSSES = {
     "category": ("cross_entropy", "focal"),
 }
 """Type of the target -> losses that it takes; other types choose their own."""
+
+
+def _labelling(
+    document: Document, compress: Mapping[str, Any], inputs: Any, target: Any
+) -> Iterator[SpecError]:
+    """What an endpoint needs: rows to label, columns that are there, and names."""
+    endpoint = compress.get("endpoint")
+    if not isinstance(endpoint, dict):
+        return
+    where = ("compress", "endpoint")
+    if not compress.get("unlabelled"):
+        yield SpecError(
+            50,
+            "compress.endpoint is given, and there are no rows for it to label",
+            where=document.where(where),
+            expected="compress.unlabelled beside it",
+            fix="unlabelled: more.csv",
+        )
+    kinds = [value.get("type") if isinstance(value, dict) else value for value in target.values()]
+    if kinds not in ([], ["category"]):
+        yield SpecError(
+            51,
+            f"compress.endpoint is given, and the target is of type {kinds[0]}",
+            where=document.where(where),
+            expected="a target of type category: an endpoint chooses one of its names",
+            fix="remove compress.endpoint",
+        )
+    columns = endpoint.get("columns")
+    for name in columns if isinstance(columns, (list, tuple)) else ():
+        if name not in inputs:
+            yield SpecError(
+                52,
+                f"compress.endpoint sends {shorten(name)}, which is no input",
+                where=document.where((*where, "columns")),
+                expected="some of " + ", ".join(map(str, inputs)),
+                nearest=nearest(str(name), list(map(str, inputs))),
+            )
 
 
 def _training(

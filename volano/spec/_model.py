@@ -12,6 +12,7 @@ __all__ = [
     "CleanSpec",
     "ColumnSpec",
     "CompressSpec",
+    "EndpointSpec",
     "Fraction",
     "GateSpec",
     "SearchSpec",
@@ -245,6 +246,28 @@ class SearchSpec(_Section):
     )
 
 
+class EndpointSpec(_Section):
+    """A language model that says what rows without a label should be called."""
+
+    url: str = Field(
+        pattern=r"^https?://",
+        description="an OpenAI-compatible address, such as `http://localhost:8000/v1`",
+    )
+    model: str = Field(min_length=1, description="the model's name there")
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="the inputs that may be sent; nothing else ever is"
+    )
+    instruction: str = Field(
+        "Say which name fits the row best.", description="what the names mean, in words"
+    )
+    key: str | None = Field(
+        None, description="the environment's variable that holds the key; no key without it"
+    )
+    rows: int = Field(1000, ge=1, description="rows that it is asked about, at the most")
+    at_once: int = Field(4, ge=1, le=64, description="requests that may wait side by side")
+    max_tokens: int = Field(64, ge=1, le=10_000, description="tokens of an answer, at the most")
+
+
 class CompressSpec(_Section):
     """How much smaller the bundle may become, and at what price."""
 
@@ -269,6 +292,9 @@ class CompressSpec(_Section):
         (),
         description="rows without a label that students learn the best model's answers to: paths, "
         "folders, globs or pypi: addresses, or `predictions` for what the service was asked",
+    )
+    endpoint: EndpointSpec | None = Field(
+        None, description="a language model that labels rows of `unlabelled`"
     )
 
 

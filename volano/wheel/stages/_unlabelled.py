@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from volano.columns import media_kind
+from volano.compression import Endpoint, Told
 from volano.data import (
     GoldenRows,
     Snapshot,
@@ -18,13 +20,13 @@ from volano.data import (
     unlabelled,
 )
 from volano.errors import SpecError
-from volano.spec import Spec
+from volano.spec import EndpointSpec, Spec
 from volano.store import PredictionLog
 from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.data import plain_of, source_identity
 from volano.wheel.stages.golden import FILE as GOLDEN_FILE
 
-__all__ = ["unlabelled_identity", "unlabelled_rows"]
+__all__ = ["told_of", "unlabelled_identity", "unlabelled_rows"]
 
 PREDICTIONS = "predictions"
 """In the place of a path: what the service was asked."""
@@ -63,6 +65,29 @@ def unlabelled_rows(context: Context, addresses: Sequence[str]) -> Unlabelled:
     context.progress.say(
         f"    {counts['kept']:,} rows without a label, of {counts['read']:,}: "
         f"{counts['known']:,} repeat others, {counts['empty'] + counts['broken']:,} say nothing"
+    )
+    return found
+
+
+def told_of(
+    context: Context, endpoint: EndpointSpec, rows: Unlabelled, names: Sequence[str], cache: Path
+) -> Told:
+    """What an endpoint calls the first of the rows, as many as the spec allows.
+
+    Raises:
+      AssetError: It has no key (ASSET-109), or does not answer (110).
+    """
+    num_rows = min(endpoint.rows, rows.counts["kept"])
+    asked = [
+        {name: rows.columns[name][row] for name in endpoint.columns} for row in range(num_rows)
+    ]
+    found = Endpoint(endpoint, names, cache, step=context.progress.step).label(asked)
+    counts = found.counts
+    context.progress.say(
+        f"    {endpoint.model} at {endpoint.url} labelled {counts['asked'] - counts['unusable']:,} "
+        f"of {counts['asked']:,} rows, {counts['cached']:,} of them before; "
+        f"{counts['requests']:,} requests, {counts['tokens_in']:,} tokens sent, "
+        f"{counts['tokens_out']:,} received"
     )
     return found
 

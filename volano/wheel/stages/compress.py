@@ -46,7 +46,7 @@ from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
 from volano.wheel._words import shown_size
-from volano.wheel.stages._unlabelled import unlabelled_identity, unlabelled_rows
+from volano.wheel.stages._unlabelled import told_of, unlabelled_identity, unlabelled_rows
 from volano.wheel.stages.train import evidence
 
 __all__ = ["CompressStage"]
@@ -83,7 +83,10 @@ class CompressStage:
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
         compress = setting.spec.compress
         return {
-            "compress": compress if isinstance(compress, str) else compress.model_dump(),
+            # Where a key comes from, and how much is asked at once, changes no answer.
+            "compress": compress
+            if isinstance(compress, str)
+            else compress.model_dump(exclude={"endpoint": {"key", "at_once"}}),
             "passes": {}
             if isinstance(compress, str)
             else {name: pass_version(name) for name in compress.passes},
@@ -149,6 +152,7 @@ class CompressStage:
             "chosen": candidates[chosen].name,
             "encoding_ms": measure_encoding(load(ready, threads=1), making.rows),
             "compared_rows": making.compared,
+            **({"endpoint": making.told} if making.told else {}),
             "cross_fitted": making.crossed,
         }
         # What was measured differs from run to run, and an artifact must not.
@@ -184,6 +188,7 @@ class _Making:
       rows: Real rows to time answers with.
       crossed: Whether rows that were learned from are compared on, by models fitted without them.
       compared: Rows that were compared on.
+      told: What an endpoint was asked, and what that cost; empty without one.
     """
 
     def __init__(
@@ -204,6 +209,7 @@ class _Making:
         self._least = min(len(found.targets) for found in self._evidence.values())
         self.crossed = self._least > prepared.split("validation").num_rows
         self.compared = 0
+        self.told: dict[str, int] = {}
         self._models: dict[str, Compact] = {}
         # With its column, so that no other can have its id.
         self._others: dict[int, tuple[FittedColumn, Encoded]] = {}
@@ -267,8 +273,15 @@ class _Making:
         if not passes:
             return
         more: dict[str, list[str]] = {}
+        told: list[int] = []
         if teaching and settings.unlabelled:
-            more = unlabelled_rows(context, settings.unlabelled).columns
+            rows = unlabelled_rows(context, settings.unlabelled)
+            more = rows.columns
+            if settings.endpoint is not None:
+                names = self._prepared.target.names  # type: ignore[attr-defined]
+                cache = context.setting.store.folder / "endpoint.jsonl"
+                answers = told_of(context, settings.endpoint, rows, names, cache)
+                told, self.told = answers.codes, answers.counts
         lessons = Lessons(
             self._prepared,
             Snapshot.open(context.parent("data")),
@@ -281,6 +294,7 @@ class _Making:
             variants=1 if budget is None else MOST_VARIANTS,
             graph_of=graph_of,
             unlabelled=more,
+            told=told,
         )
         try:
             for attempt in search(start, lessons, passes, measure, long=budget is not None):
@@ -306,6 +320,7 @@ class _Making:
             "seed": context.spec.train.seed,
             "variants": variants,
             **{key: context.ingredients.get(key) for key in ("passes", "unlabelled")},
+            "endpoint": context.ingredients["compress"].get("endpoint"),
         }
         folder = context.setting.store.scratch(digest(what))
         folder.mkdir(parents=True, exist_ok=True)
