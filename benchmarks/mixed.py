@@ -1,11 +1,12 @@
 """Text and a number in one row: is a turn on both as good as one on the text alone?
 
-    python benchmarks/mixed.py [--seed 0]
+    python benchmarks/mixed.py [--seed 0] [--text FOLDER]
 
 Banking77 with a made column of numbers beside the text, drawn without a look at the label: what a
 model can learn from it is nothing, and what it must not do is be led astray by it. Both are default
 turns of what `volano init` writes; the test rows are answered by the bundles that would ship, and
-the answers are compared row by row. `VOLANO_DATA` names the folder with the data.
+the answers are compared row by row. `--text` names a wheel of the text alone whose champion answers
+in the place of a new turn's bundle. `VOLANO_DATA` names the folder with the data.
 """
 
 from __future__ import annotations
@@ -63,20 +64,31 @@ def turn(folder: Path, seed: int, *, number: bool) -> tuple[np.ndarray, float]:
     print(f"ships {shipped}, which reads {', '.join(model.inputs)}", flush=True)
     with (folder / "test.csv").open(encoding="utf-8", newline="") as file:
         rows = [{key: row[key] for key in model.inputs} for row in csv.DictReader(file)]
-    answers = model.predict(rows)
+    return right_of(model, rows), seconds
+
+
+def right_of(model: volano.Model, rows: list[dict[str, str]] | None = None) -> np.ndarray:
+    """Which test rows a bundle has right: 1 or 0."""
+    test = banking("test")
+    answers = model.predict(rows or [{"text": text} for text, _ in test])
     right = [answer.value == label for answer, (_, label) in zip(answers, test, strict=True)]
-    return np.array(right, np.float64), seconds
+    return np.array(right, np.float64)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--text", type=Path, help="a wheel of the text alone")
     options = parser.parse_args()
     found = {}
     lines = ["| inputs | test accuracy | s |", "|---|---|---|"]
     for name, number in (("text", False), ("text and a number", True)):
         with tempfile.TemporaryDirectory() as folder:
-            found[number], seconds = turn(Path(folder), options.seed, number=number)
+            if options.text and not number:
+                with volano.Wheel(options.text) as wheel:
+                    found[number], seconds = right_of(wheel.model()), float("nan")
+            else:
+                found[number], seconds = turn(Path(folder), options.seed, number=number)
         lines.append(f"| {name} | {found[number].mean():.2%} | {seconds:.0f} |")
         print(lines[-1], flush=True)
     compared = judge(found[True], found[False], alpha=0.05)
