@@ -212,6 +212,8 @@ def predict(
             _say(f"  {found.noted} rows lost something or are unlike the training rows")
         for row in found.first:
             _say(f"    {row}")
+        if found.more:
+            _say(f"    and {found.more} more")
         _say(f"{found.answered} of {found.rows} rows answered" + (f": {output}" if output else ""))
 
     _result({**asdict(found), "output": str(output), "bundle": model.id}, as_json, show)

@@ -39,6 +39,7 @@ __all__ = [
     "WheelError",
     "nearest",
     "shorten",
+    "shown_size",
 ]
 
 
@@ -221,3 +222,13 @@ def shorten(value: object, limit: int = 60) -> str:
         return text
     half = (limit - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def shown_size(size_bytes: float) -> str:
+    """Bytes as people write them.
+
+    Example:
+      >>> shown_size(12_345_678), shown_size(999)
+      ('12.3 MB', '1.0 kB')
+    """
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"

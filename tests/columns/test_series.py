@@ -67,6 +67,10 @@ def test_a_few_odd_cells_cost_no_column() -> None:
     assert found.score > 0.9
     assert "1 cannot be read" in found.reason
     assert SeriesColumn.infer(["1 2 3 4", "a text"]).score == 0
+    found = SeriesColumn.infer([*cells[:2], *["1 2 3 4 5"] * 17, "1 2 3 4 | 3 4 5 6"])
+    assert found.score > 0.9
+    assert "1 cannot be read" in found.reason
+    assert "2 series" in SeriesColumn.infer(["1 2 3 4 | 3 4 5 6"] * 3).reason
 
 
 @pytest.mark.parametrize("cell", ["[[1, 2], [3, null]]", "1 2 | 3 NaN", [[1, 2], [3, None]]])

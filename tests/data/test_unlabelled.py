@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from volano.data import TableForm, resolve, rows_of, unlabelled
 from volano.data._keys import hash_inputs
+from volano.errors import DataError
 
 TEXTS = TableForm.of(["text"], "mood", {"text": "text", "mood": "category"})
 
@@ -53,5 +56,7 @@ def test_tables_are_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,other\none,1\ntwo,2\n", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"text": "three"}\nno json\n', encoding="utf-8")
     files = resolve(["a.csv", "b.jsonl"], root=tmp_path)
-    texts = [row and row.get("text") for row in rows_of(files)]
+    texts = [row and row.get("text") for row in rows_of(files, ["text"])]
     assert texts == ["one", "two", "three", None]
+    with pytest.raises(DataError, match=r"(?s)a.csv: there is no column .texts.*DATA-008"):
+        list(rows_of(files, ["texts"]))

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from endpoint_server import Server, said, user
+from PIL import Image
 from tiny import tiny_rows, write_table
 
 import volano
-from volano.errors import WheelError
+from volano.errors import DataError, SpecError, WheelError
 from volano.wheel import picked_by_hand, progress_for
 
 
@@ -232,3 +233,51 @@ def test_a_table_is_taught_to_a_few_trees(tmp_path: Path) -> None:
         answers = model.predict([{"size": 2.0, "age": 0.9}, {"size": -2.0, "age": 0.9}])
         assert [answer.value for answer in answers] == ["good", "bad"]
         assert student["chosen"]
+
+
+def table_of(root: Path, compress: str, models: str = "[forest]") -> Path:
+    random = np.random.default_rng(0)
+    size, age = random.normal(0, 1, 1500), random.uniform(0, 1, 1500)
+    grade = np.where(size * age + random.normal(0, 0.1, 1500) > 0, "good", "bad")
+    rows = [(f"{a:.3f}", f"{b:.3f}", name) for a, b, name in zip(size, age, grade, strict=True)]
+    write_table(root / "things.csv", ("size", "age", "grade"), rows)
+    (root / "volano.yaml").write_text(
+        "name: things\ndata: things.csv\ninputs: {size: number, age: number}\n"
+        f"target: {{grade: category}}\ntrain: {{models: {models}}}\n"
+        f"split: {{validation: 0.3}}\ncompress: {compress}\n",
+        encoding="utf-8",
+    )
+    return root
+
+
+def test_the_rows_of_a_table_are_no_new_ones(tmp_path: Path) -> None:
+    out = io.StringIO()
+    table_of(tmp_path, "{unlabelled: [things.csv, more.csv], size: 1kB}")
+    write_table(tmp_path / "more.csv", ("size", "age"), [("9.0", "9.0"), ("9.0", "9.0")])
+    with volano.Wheel(tmp_path, progress=progress_for(out)) as wheel:
+        wheel.turn()
+        record = wheel.show(1).record
+        chosen = next(row for row in record["candidates"] if row["chosen"])
+        assert "of at most 1.0 kB" in chosen["missed"][0]
+    said = out.getvalue()
+    if "no students" not in said:
+        assert "1 rows without a label, of 1,502: 1,501 repeat others" in said
+    assert "misses the goal" in said
+
+
+def test_what_compress_cannot_use_is_refused_before_training(tmp_path: Path) -> None:
+    table_of(tmp_path, "{unlabelled: nowhere.csv}")
+    with volano.Wheel(tmp_path) as wheel, pytest.raises(DataError, match=r"nowhere\.csv"):
+        wheel.check()
+    write_table(tmp_path / "nowhere.csv", ("size", "x"), [("1", "2")])
+    with volano.Wheel(tmp_path) as wheel, pytest.raises(DataError, match=r"no column .age"):
+        wheel.check()
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "photos.csv").write_text("photo,kind\na.png,x\n", encoding="utf-8")
+    (tmp_path / "volano.yaml").write_text(
+        "name: p\ndata: photos.csv\ninputs: {photo: image}\ntarget: {kind: category}\n"
+        "compress: {unlabelled: photos.csv}\n",
+        encoding="utf-8",
+    )
+    with volano.Wheel(tmp_path) as wheel, pytest.raises(SpecError, match=r"SPEC-049"):
+        wheel.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -370,21 +371,23 @@ class SeriesColumn:
         if not present:
             return Inference(0.0, "no values")
         found = [parse_channels(value) for value in present]
+        counts = Counter(len(item) for item in found if item is not None)
+        if counts:
+            # As many series as most cells have; what has others cannot be read.
+            usual = counts.most_common(1)[0][0]
+            found = [None if item is None or len(item) != usual else item for item in found]
         lengths = sorted(item.shape[1] for item in found if item is not None)
         share = len(lengths) / len(found)
         if share < READABLE or lengths[-1] < 4:
             return Inference(0.0, f"{share:.0%} of the cells are lists of numbers")
         odd = "" if share == 1 else f"; {len(found) - len(lengths)} cannot be read"
-        numbers = {len(item) for item in found if item is not None}
-        if len(numbers) > 1:
-            return Inference(0.0, "one series in some cells, several in others")
-        if numbers != {1}:
+        if usual != 1:
             shown = (
                 f"{lengths[0]} to {lengths[-1]} numbers"
                 if lengths[0] < lengths[-1]
                 else (f"{lengths[0]} numbers")
             )
-            return Inference(share, f"{numbers.pop()} series of {shown} in each cell{odd}")
+            return Inference(share, f"{usual} series of {shown} in each cell{odd}")
         # Of one length they are vectors, of which each place has a meaning of its own.
         score = 0.6 if lengths[0] == lengths[-1] else 1.0
         reason = f"{lengths[0]} to {lengths[-1]} numbers in each cell{odd}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.errors import shown_size
 from volano.evaluation import judge, not_worse
 
 __all__ = ["Candidate", "Goal", "choose"]
@@ -150,7 +151,8 @@ def _judged(
 def _missed(candidate: Candidate, goal: Goal) -> list[str]:
     missed = []
     if goal.size_bytes is not None and candidate.size_bytes > goal.size_bytes:
-        missed.append(f"{candidate.size_bytes / 1e6:.1f} MB of at most {goal.size_bytes / 1e6:.1f}")
+        most = shown_size(goal.size_bytes)
+        missed.append(f"{shown_size(candidate.size_bytes)} of at most {most}")
     took = candidate.facts.get("p50_ms")
     if goal.row_ms is not None and took is not None and took > goal.row_ms:
         missed.append(f"{took:.1f} ms of at most {goal.row_ms:g}")

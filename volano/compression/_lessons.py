@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -41,6 +41,10 @@ CALIBRATION_BATCH = 16
 
 Step = Callable[[str, float, float], None]
 
+Unlabelled = tuple[Mapping[str, Sequence[Any]], Sequence[int]]
+"""Raw values by column, and of the first rows the class's code that someone else gave them, -1 for
+none."""
+
 
 class OutOfTime(Exception):
     """The budget is spent; what was being tried is given up."""
@@ -62,8 +66,7 @@ class Lessons:
       deadline: When to stop, by `time.monotonic`.
       variants: The most of each training row.
       graph_of: Makes a graph of a trained model.
-      unlabelled: Raw values by column of rows that nobody has labelled.
-      told: Of the first of these the class's code that someone else gave them; -1 for none.
+      unlabelled: Gives rows that nobody has labelled; asked for when a student needs them.
     """
 
     def __init__(
@@ -80,8 +83,7 @@ class Lessons:
         deadline: float = math.inf,
         variants: int = 4,
         graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
-        unlabelled: Mapping[str, Sequence[Any]] = MappingProxyType({}),
-        told: Sequence[int] = (),
+        unlabelled: Callable[[], Unlabelled] = lambda: ({}, ()),
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -91,8 +93,7 @@ class Lessons:
         self._encoded: dict[tuple[str, str, int], tuple[FittedColumn, Encoded]] = {}
         self._graph_of = graph_of
         self._place, self._most_variants = scratch, variants
-        self._told = np.asarray(told, np.int64)
-        self._more = {name: list(values) for name, values in unlabelled.items()}
+        self._unlabelled = unlabelled
 
     def at(self, name: str) -> None:
         """Name what is trained next, for its checkpoints."""
@@ -101,6 +102,14 @@ class Lessons:
     @property
     def num_rows(self) -> int:
         return self._num_texts() * (1 + self._variants())
+
+    @functools.cached_property
+    def _given(self) -> Unlabelled:
+        return self._unlabelled()
+
+    @property
+    def _more(self) -> Mapping[str, Sequence[Any]]:
+        return self._given[0]
 
     def _num_texts(self) -> int:
         """Rows that are no variants."""
@@ -241,9 +250,10 @@ class Lessons:
         unknown = -1.0 if self.task == "classification" else np.nan
         learned = len(right)
         right = np.concatenate([right, np.full((more, right.shape[1]), unknown)])
-        if split == "lesson" and len(self._told):
-            known = np.flatnonzero(self._told >= 0)
-            codes, rows = self._told[known], learned + known
+        told = np.asarray(self._given[1], np.int64)
+        if split == "lesson" and len(told):
+            known = np.flatnonzero(told >= 0)
+            codes, rows = told[known], learned + known
             outputs = outputs.copy()
             # Who was asked beside the teacher stands in its place.
             outputs[rows] = np.log((1 - TOLD_SHARE) / max(1, outputs.shape[1] - 1))

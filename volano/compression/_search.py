@@ -92,7 +92,11 @@ def search(
     trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
     yield from trying.finished(Attempt("", (), teacher))
     for teaching in trying.passes:
-        if teaching.makes != "student" or teaching.suits(teacher, work) is not None:
+        if teaching.makes != "student":
+            continue
+        if (refused := teaching.suits(teacher, work)) is not None:
+            name = teaching.name
+            yield Attempt(name, ((name, {}),), None, f"does not apply: {refused}")
             continue
         settings = list(teaching.settings(teacher, work))
         if long:

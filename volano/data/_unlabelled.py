@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from volano.data._form import TableForm
 from volano.data._golden import GoldenRows
 from volano.data._keys import folded_hashes, hash_inputs
-from volano.data._read import read_rows
+from volano.data._read import read_rows, sample
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile
-from volano.data._table import ReadReport, Row
+from volano.data._table import ReadReport, Row, missing_column
 
 __all__ = ["Unlabelled", "known_rows", "rows_of", "unlabelled"]
 
@@ -34,19 +36,41 @@ class Unlabelled:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def known_rows(snapshot: Snapshot, golden: GoldenRows) -> Known:
-    """The rows of a turn, as `unlabelled` takes them.
-
-    Observations are told apart by their target and place too, so that none repeats one of these.
-    """
+def known_rows(snapshot: Snapshot, golden: GoldenRows, form: TableForm) -> Known:
+    """The rows of a turn, as `unlabelled` takes them."""
     found: Known = set()
-    for hashes in (folded_hashes(snapshot.keys), golden.folded):
-        found.update((int(high), int(low)) for high, low in hashes)
+    if not form.observations:
+        for hashes in (folded_hashes(snapshot.keys), golden.folded):
+            found.update(map(tuple, hashes.tolist()))
+        return found
+    # Those of observations take their target and place in, which these rows have not.
+    every = np.arange(snapshot.summary.num_rows, dtype=np.int64)
+    for start in range(0, len(every), _AT_A_TIME):
+        rows = every[start : start + _AT_A_TIME]
+        cells = [_texts(snapshot.column(name, rows)) for name in form.inputs]
+        found.update(map(tuple, hash_inputs(cells, form.folds)[1].tolist()))
+    cells = [_texts(golden.column(name)) for name in form.inputs]
+    found.update(map(tuple, hash_inputs(cells, form.folds)[1].tolist()))
     return found
 
 
-def rows_of(files: Sequence[SourceFile]) -> Iterable[Mapping[str, str | None] | None]:
-    """The rows of tables in order; None for one that is broken."""
+def _texts(cells: Sequence[str | None]) -> list[str]:
+    return [cell or "" for cell in cells]
+
+
+def rows_of(
+    files: Sequence[SourceFile], columns: Sequence[str]
+) -> Iterable[Mapping[str, str | None] | None]:
+    """The rows of tables in order; None for one that is broken.
+
+    Raises:
+      DataError: A table lacks one of the columns (DATA-008).
+    """
+    for file in files:
+        there = sample([file], 1).columns
+        for name in columns:
+            if name not in there:
+                raise missing_column(name, there, where=file.name)
     for row in read_rows(files, report=ReadReport()):
         yield row.values if isinstance(row, Row) else None
 

@@ -148,6 +148,10 @@ def augmentation(
                 continue
         columns[name] = (place, names)
         mixes = mixes or hasattr(module, "mix")
+    if isinstance(plan.augment, tuple):
+        done = {name for _, names in columns.values() for name in names}
+        if idle := [name for name in plan.augment if name not in {*done, *MIXING}]:
+            say(f"    nothing here is changed by {', '.join(idle)}")
     alone = len(network.encoders) == 1 and network.table is None
     mixing = tuple(each for each in MIXING if each in plan.augment) if alone and mixes else ()
     if not mixing and not any(names for _, names in columns.values()):

@@ -44,7 +44,9 @@ class AnswerSummary:
       unread: Rows without an answer, since the photo or recording to judge by cannot be read.
       noted: Rows in which something was lost, such as text that was cut, or a cell that counts as
         missing because it cannot be read.
-      first: The first rows of either kind, with the reason.
+      first: The first rows without an answer, then of those in which something was lost, with the
+        reason.
+      more: Rows with a reason that are not among them.
       notes: What was noticed about the file.
     """
 
@@ -54,12 +56,16 @@ class AnswerSummary:
     unread: int = 0
     noted: int = 0
     first: list[str] = field(default_factory=list)
+    more: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def note(self, number: int, reason: str) -> None:
-        """Remember a row, if it is among the first."""
-        if len(self.first) < FIRST_ROWS:
-            self.first.append(f"row {number}: {reason}")
+    def note(self, number: int, reason: str, *, unread: bool = False) -> None:
+        """Remember a row, if it is among the first; one without an answer before all others."""
+        line = f"row {number}: {reason}"
+        self.first.insert(self.unread - 1 if unread else len(self.first), line)
+        if len(self.first) > FIRST_ROWS:
+            self.first.pop()
+            self.more += 1
 
 
 def answer_table(
@@ -171,7 +177,7 @@ def _answer_batch(
         reasons, fine = next(reasons_of)
         if not fine:
             summary.unread += 1
-            summary.note(row.number, "; ".join(reasons.values()))
+            summary.note(row.number, "; ".join(reasons.values()), unread=True)
             write({name: row.values.get(name) for name in columns} | dict.fromkeys(added, ""))
             continue
         answer = next(answers)

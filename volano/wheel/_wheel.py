@@ -188,6 +188,7 @@ class Wheel:
         gate_metric(spec.gate.metric, judge, spec.train.quantile)
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)
+        stages.check_compress(self._setting)
         if not spec.test or self.store.golden() is not None:
             return
         stages.GoldenStage().ingredients(self._setting, {})

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from volano.data import places_by_file
-from volano.errors import shorten
+from volano.errors import shorten, shown_size
 from volano.evaluation import evaluator
 
 if TYPE_CHECKING:
     from volano.evaluation import Evaluator
     from volano.wheel._wheel import Turn
 
-__all__ = ["check_lines", "next_steps", "quality", "shown_size", "turn_lines"]
+__all__ = ["check_lines", "next_steps", "quality", "turn_lines"]
 
 SHOWN_NAMES = 10
 """Names of classes that are listed."""
@@ -93,11 +93,6 @@ def quality(record: Mapping[str, Any]) -> str:
     return f"{name} {judge.show(name, found)}" if found else ""
 
 
-def shown_size(size_bytes: float) -> str:
-    """Bytes as people write them."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"
-
-
 def _milliseconds(value_ms: float) -> str:
     return f"{value_ms:.1f} ms" if value_ms >= 0.1 else f"{value_ms * 1000:.0f} µs"
 
@@ -129,6 +124,8 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
                 f"  ships {candidate['name']}: {shown_size(candidate['size_bytes'])}, "
                 f"{_milliseconds(candidate['p50_ms'])} a row"
             )
+            if candidate.get("missed"):
+                lines.append(f"  misses the goal: {', '.join(candidate['missed'])}")
     lines += _tried(record)
     lines += candidate_lines(record)
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")

@@ -1,5 +1,6 @@
 """The product in one `ls`: feedback and data in, a judged bundle out."""
 
+from volano.wheel.stages._unlabelled import check_compress
 from volano.wheel.stages.compress import CompressStage
 from volano.wheel.stages.data import DataStage
 from volano.wheel.stages.deploy import DeployStage
@@ -32,5 +33,6 @@ __all__ = [
     "GoldenStage",
     "PrepareStage",
     "TrainStage",
+    "check_compress",
     "check_models",
 ]

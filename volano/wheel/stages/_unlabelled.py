@@ -26,7 +26,7 @@ from volano.wheel._stage import Context, Setting
 from volano.wheel.stages.data import plain_of, source_identity
 from volano.wheel.stages.golden import FILE as GOLDEN_FILE
 
-__all__ = ["told_of", "unlabelled_identity", "unlabelled_rows"]
+__all__ = ["check_compress", "told_of", "unlabelled_identity", "unlabelled_rows"]
 
 PREDICTIONS = "predictions"
 """In the place of a path: what the service was asked."""
@@ -38,8 +38,29 @@ FIX = "write the right path under compress.unlabelled in volano.yaml"
 _PAGE = 1000
 
 
+def check_compress(setting: Setting) -> None:
+    """Refuse what compress would refuse after all the training.
+
+    Raises:
+      DataError: A path of ``unlabelled`` leads nowhere, or a table there lacks an input (DATA-008).
+      SpecError: An input is a photo or a recording (SPEC-049).
+    """
+    compress = setting.spec.compress
+    if isinstance(compress, str) or not compress.unlabelled:
+        return
+    _refuse_media(setting.spec)
+    files = resolve(_paths(compress.unlabelled), root=setting.root, fix=FIX)
+    next(iter(rows_of(files, tuple(setting.spec.inputs))), None)
+
+
 def unlabelled_identity(setting: Setting, addresses: Sequence[str]) -> list[Any]:
-    """What decides which rows there are."""
+    """What decides which rows there are.
+
+    Raises:
+      DataError: A path leads nowhere.
+      SpecError: An input is a photo or a recording (SPEC-049).
+    """
+    _refuse_media(setting.spec)
     found: list[Any] = []
     if PREDICTIONS in addresses:
         found.append(PredictionLog(setting.store.engine).num_predictions())
@@ -49,17 +70,12 @@ def unlabelled_identity(setting: Setting, addresses: Sequence[str]) -> list[Any]
 
 
 def unlabelled_rows(context: Context, addresses: Sequence[str]) -> Unlabelled:
-    """What can be asked of a teacher beside the turn's own rows; none of the golden rows.
-
-    Raises:
-      SpecError: An input is a photo or a recording (SPEC-049).
-    """
+    """What can be asked of a teacher beside the turn's own rows; none of the golden rows."""
     spec = context.spec
-    _refuse_media(spec)
     snapshot = Snapshot.open(context.parent("data"))
     golden = GoldenRows.open(context.parent("golden") / GOLDEN_FILE)
     form = TableForm.of(snapshot.inputs, spec.target_name, spec.kinds, spec.target_column.options)
-    known = known_rows(snapshot, golden)
+    known = known_rows(snapshot, golden, form)
     found = unlabelled(_rows(context, addresses), form, known, plain=plain_of(spec), most=MOST_ROWS)
     counts = found.counts
     context.progress.say(
@@ -93,7 +109,8 @@ def told_of(
 
 
 def _rows(context: Context, addresses: Sequence[str]) -> Iterator[Mapping[str, str | None] | None]:
-    yield from rows_of(resolve(_paths(addresses), root=context.root, fix=FIX))
+    files = resolve(_paths(addresses), root=context.root, fix=FIX)
+    yield from rows_of(files, tuple(context.spec.inputs))
     if PREDICTIONS not in addresses:
         return
     log = PredictionLog(context.setting.store.engine)

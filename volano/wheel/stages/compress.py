@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ from volano.compression import (
     search,
 )
 from volano.data import Prepared, Snapshot
-from volano.errors import BundleError
+from volano.errors import BundleError, shown_size
 from volano.evaluation import (
     evaluator,
     gate_metric,
@@ -45,7 +45,6 @@ from volano.spec import CompressSpec, digest
 from volano.store import Run
 from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
-from volano.wheel._words import shown_size
 from volano.wheel.stages._unlabelled import told_of, unlabelled_identity, unlabelled_rows
 from volano.wheel.stages.train import evidence
 
@@ -172,7 +171,13 @@ class CompressStage:
 
     @staticmethod
     def _say(context: Context, row: Mapping[str, Any]) -> None:
-        verdict = "chosen" if row["chosen"] else row.get("refused", "not the smallest")
+        missed = "misses the goal: " + ", ".join(row["missed"]) if row["missed"] else ""
+        if row["chosen"]:
+            verdict = (
+                f"chosen; {missed}, and so do all that are good enough" if missed else "chosen"
+            )
+        else:
+            verdict = row.get("refused") or missed or "not the smallest"
         if row["size_bytes"]:
             context.progress.say(
                 f"    {row['name']}: {shown_size(row['size_bytes'])}, "
@@ -248,6 +253,10 @@ class _Making:
         context, start = self._context, self._models[model]
         # Of a model that has learned from these rows, nothing on them says what a pass costs.
         if self._evidence[model].learned:
+            if whole and _seeks(settings):
+                context.progress.say(
+                    "    no students: rows are few, and those compared on have been learned from"
+                )
             return
         shown = "fp32" if self._single else model
         budget = settings.budget if whole else None
@@ -272,16 +281,6 @@ class _Making:
         passes = [name for name in settings.passes if (teaching if _teaches(name) else network)]
         if not passes:
             return
-        more: dict[str, list[str]] = {}
-        told: list[int] = []
-        if teaching and settings.unlabelled:
-            rows = unlabelled_rows(context, settings.unlabelled)
-            more = rows.columns
-            if settings.endpoint is not None:
-                names = self._prepared.target.names  # type: ignore[attr-defined]
-                cache = context.setting.store.folder / "endpoint.jsonl"
-                answers = told_of(context, settings.endpoint, rows, names, cache)
-                told, self.told = answers.codes, answers.counts
         lessons = Lessons(
             self._prepared,
             Snapshot.open(context.parent("data")),
@@ -293,8 +292,7 @@ class _Making:
             deadline=math.inf if budget is None else time.monotonic() + budget,
             variants=1 if budget is None else MOST_VARIANTS,
             graph_of=graph_of,
-            unlabelled=more,
-            told=told,
+            unlabelled=lambda: self._given(settings),
         )
         try:
             for attempt in search(start, lessons, passes, measure, long=budget is not None):
@@ -308,6 +306,19 @@ class _Making:
                 from volano.training import release_cores
 
                 release_cores()
+
+    def _given(self, settings: CompressSpec) -> tuple[Mapping[str, Sequence[Any]], Sequence[int]]:
+        """Rows that nobody has labelled, and what an endpoint calls the first of them."""
+        if not settings.unlabelled:
+            return {}, ()
+        rows = unlabelled_rows(self._context, settings.unlabelled)
+        if settings.endpoint is None:
+            return rows.columns, ()
+        names = self._prepared.target.names  # type: ignore[attr-defined]
+        cache = self._context.setting.store.folder / "endpoint.jsonl"
+        told = told_of(self._context, settings.endpoint, rows, names, cache)
+        self.told = told.counts
+        return rows.columns, told.codes
 
     def _scratch(self, model: str, variants: int) -> Path:
         """Where a teacher's answers and its students are kept: another goal finds them again."""
