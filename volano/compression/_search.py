@@ -98,6 +98,9 @@ def search(
             name = teaching.name
             yield Attempt(name, ((name, {}),), None, f"does not apply: {refused}")
             continue
+        # Read here and not within a pass: an endpoint that does not answer ends the turn.
+        if not work.num_rows:
+            continue
         settings = list(teaching.settings(teacher, work))
         if long:
             yield from trying.halving(teaching, settings)

@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
-import volano
-from volano.columns import Encoded, FittedColumn, media_kind
 from volano.compression import (
-    Attempt,
     Candidate,
-    Compact,
     Goal,
-    Lessons,
-    Measured,
-    bundle_size,
     choose,
-    compression_pass,
     measure_encoding,
-    measure_speed,
     measure_start,
     pass_version,
-    search,
 )
 from volano.data import Prepared, Snapshot
-from volano.errors import BundleError, shown_size
-from volano.evaluation import (
-    evaluator,
-    gate_metric,
-    independent_rows,
-    row_slices,
-    unit_scores,
-)
-from volano.runtime import EncodedRows, Model, load
-from volano.spec import CompressSpec, digest
+from volano.errors import shown_size
+from volano.evaluation import gate_metric
+from volano.runtime import load
+from volano.spec import CompressSpec
 from volano.store import Run
-from volano.tasks import Task, task_for_target
 from volano.wheel._stage import Context, Setting
-from volano.wheel.stages._unlabelled import told_of, unlabelled_identity, unlabelled_rows
-from volano.wheel.stages.train import evidence
+from volano.wheel.stages._making import Making
+from volano.wheel.stages._unlabelled import unlabelled_identity
 
 __all__ = ["CompressStage"]
 
-VALIDATION_ROWS = 4000
-"""Validation rows that every candidate answers, at the most."""
-
 SPEED_ROWS = 256
-
-MOST_VARIANTS = 4
-"""Of each row, that a teacher is asked about where there is a budget for it."""
-
-STUDENT_MARGIN = 0.01
-"""The least margin at which a student is taught though nobody asked for something small or fast:
-none has ever stayed within half a percent of a teacher that was worth its bytes."""
 
 MEASURED_FACTS = (
     "p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread", "start_s", "start_s_spread",
@@ -104,7 +71,7 @@ class CompressStage:
         settings = spec.compress if isinstance(spec.compress, CompressSpec) else None
         # `compress: off` ships the best model as it is.
         names = context.parents["train"].summary["order"][: None if settings else 1]
-        making = _Making(context, prepared, _speed_rows(context, prepared), single=len(names) == 1)
+        making = Making(context, prepared, _speed_rows(context, prepared), single=len(names) == 1)
         candidates: list[Candidate] = []
         for place, name in enumerate(names):
             context.progress.step("compressing", place, len(names))
@@ -183,345 +150,6 @@ class CompressStage:
                 f"    {row['name']}: {shown_size(row['size_bytes'])}, "
                 f"{row['p50_ms']:.1f} ms a row, {row['rows_per_s']:.0f} rows/s: {verdict}"
             )
-
-
-class _Making:
-    """Makes and measures the bundles of one turn.
-
-    Attributes:
-      judge: The task's evaluator.
-      rows: Real rows to time answers with.
-      crossed: Whether rows that were learned from are compared on, by models fitted without them.
-      compared: Rows that were compared on.
-      told: What an endpoint was asked, and what that cost; empty without one.
-    """
-
-    def __init__(
-        self, context: Context, prepared: Prepared, rows: list[dict[str, Any]], *, single: bool
-    ) -> None:
-        self._context, self._prepared, self.rows = context, prepared, rows
-        self._single = single
-        self._task = task_for_target(prepared.target.kind)
-        self.judge = evaluator(self._task.kind)
-        spec = context.spec
-        self._metric = gate_metric(spec.gate.metric, self.judge, spec.train.quantile)
-        folder = context.parent("train") / "models"
-        self._evidence = {
-            name: evidence(folder / name, prepared)
-            for name in context.parents["train"].summary["order"]
-        }
-        # Cross-fitted models are compared on training rows as well, where all of them are.
-        self._least = min(len(found.targets) for found in self._evidence.values())
-        self.crossed = self._least > prepared.split("validation").num_rows
-        self.compared = 0
-        self.told: dict[str, int] = {}
-        self._models: dict[str, Compact] = {}
-        # With its column, so that no other can have its id.
-        self._others: dict[int, tuple[FittedColumn, Encoded]] = {}
-
-    def as_trained(self, model: str, *, must: bool) -> Candidate:
-        """The bundle of a model as it was trained.
-
-        Args:
-          model: Its name.
-          must: Whether it has to succeed.
-        """
-        from volano.export import graph_of
-        from volano.models import load_model
-
-        context, inputs = self._context, self._prepared.inputs
-        shown = "fp32" if self._single else model
-        try:
-            trained = load_model(context.parent("train") / "models" / model, inputs)
-            self._models[model] = Compact(inputs, graph_of(trained, inputs), trained)
-            return self._candidate(model, shown, inputs, self._models[model].graph, trained=True)
-        except Exception as error:
-            if must:
-                raise
-            return self._failed(shown, model, error)
-
-    def smaller(self, model: str, settings: CompressSpec, *, whole: bool) -> Iterator[Candidate]:
-        """What the passes make of a model.
-
-        Args:
-          model: Its name.
-          settings: What may be tried, and for how long.
-          whole: Whether students are worth their time; else the quick passes alone.
-        """
-        from volano.export import graph_of
-
-        context, start = self._context, self._models[model]
-        # Of a model that has learned from these rows, nothing on them says what a pass costs.
-        if self._evidence[model].learned:
-            if whole and _seeks(settings):
-                context.progress.say(
-                    "    no students: rows are few, and those compared on have been learned from"
-                )
-            return
-        shown = "fp32" if self._single else model
-        budget = settings.budget if whole else None
-        found: list[Candidate] = []
-
-        def measure(attempt: Attempt) -> Measured | None:
-            assert attempt.made is not None
-            name = attempt.name if self._single else f"{model}-{attempt.name}"
-            taught = any(_teaches(step) for step, _ in attempt.steps)
-            made = self._candidate(
-                model, name, attempt.made.inputs, attempt.made.graph, taught=taught
-            )
-            made.facts |= {"steps": attempt.as_dict(), "seconds": round(attempt.seconds, 1)}
-            found.append(made)
-            if made.scores is None or not len(made.scores):
-                return None
-            return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
-
-        teaching = whole and _seeks(settings)
-        # There is nothing in trees and lines that could be done in 8 bits.
-        network = start.model.family == "network"
-        passes = [name for name in settings.passes if (teaching if _teaches(name) else network)]
-        if not passes:
-            return
-        lessons = Lessons(
-            self._prepared,
-            Snapshot.open(context.parent("data")),
-            self._task.kind,
-            load(context.out / "candidates" / shown, threads=1),
-            self._scratch(model, 1 if budget is None else MOST_VARIANTS),
-            seed=context.spec.train.seed,
-            step=context.progress.step,
-            deadline=math.inf if budget is None else time.monotonic() + budget,
-            variants=1 if budget is None else MOST_VARIANTS,
-            graph_of=graph_of,
-            unlabelled=lambda: self._given(settings),
-        )
-        try:
-            for attempt in search(start, lessons, passes, measure, long=budget is not None):
-                if attempt.error is not None:
-                    name = attempt.name if self._single else f"{model}-{attempt.name}"
-                    yield self._failed(name, model, attempt.error)
-                else:
-                    yield found[-1]
-        finally:
-            if "torch" in sys.modules:
-                from volano.training import release_cores
-
-                release_cores()
-
-    def _given(self, settings: CompressSpec) -> tuple[Mapping[str, Sequence[Any]], Sequence[int]]:
-        """Rows that nobody has labelled, and what an endpoint calls the first of them."""
-        if not settings.unlabelled:
-            return {}, ()
-        rows = unlabelled_rows(self._context, settings.unlabelled)
-        if settings.endpoint is None:
-            return rows.columns, ()
-        names = self._prepared.target.names  # type: ignore[attr-defined]
-        cache = self._context.setting.store.folder / "endpoint.jsonl"
-        told = told_of(self._context, settings.endpoint, rows, names, cache)
-        self.told = told.counts
-        return rows.columns, told.codes
-
-    def _scratch(self, model: str, variants: int) -> Path:
-        """Where a teacher's answers and its students are kept: another goal finds them again."""
-        context = self._context
-        what = {
-            "of": "students",
-            "code": volano.__version__,
-            "parents": {name: run.artifact.digest for name, run in context.parents.items()},
-            "model": model,
-            "seed": context.spec.train.seed,
-            "variants": variants,
-            **{key: context.ingredients.get(key) for key in ("passes", "unlabelled")},
-            "endpoint": context.ingredients["compress"].get("endpoint"),
-        }
-        folder = context.setting.store.scratch(digest(what))
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def slices(self) -> dict[str, np.ndarray]:
-        """Parts of the compared rows that must each hold up, by name: which rows are in it."""
-        split = self._prepared.split("validation")
-        targets = np.asarray(split.target)
-        if targets.ndim > 1 or any(found.learned for found in self._evidence.values()):
-            return {}  # windows of a series; or rows of which only some are compared
-        rows = _scored_rows(targets)
-        if not len(rows):
-            return {}
-        snapshot = Snapshot.open(self._context.parent("data"))
-        places = self._prepared.rows("validation")[rows]
-        names = getattr(self._prepared.target, "names", None)
-        right = [names[code] for code in targets[rows].tolist()] if names else None
-        columns = {
-            name: snapshot.values(name, places)
-            for name, column in self._prepared.inputs.items()
-            if not media_kind(column.kind)
-        }
-        return row_slices(columns, right)
-
-    def _candidate(
-        self,
-        model: str,
-        name: str,
-        inputs: Mapping[str, FittedColumn],
-        graph: Any,
-        *,
-        trained: bool = False,
-        taught: bool = False,
-    ) -> Candidate:
-        context = self._context
-        folder = context.out / "candidates" / name
-        state = context.parents["evaluate"].summary["states"][model]
-        task = self._task.from_dict(state, self._prepared.target)
-        content = graph.SerializeToString()
-        self._write(folder, inputs, task, content, name)
-        bundle = load(folder)
-        known = None
-        if trained:
-            self._check_parity(model, bundle)
-            if self._evidence[model].learned:
-                known = self._evidence[model].outputs
-        elif taught and (calibrated := self._calibrated(folder, inputs)):
-            # A student is less sure than its teacher, or surer.
-            task = self._task.from_dict(calibrated, self._prepared.target)
-            shutil.rmtree(folder)
-            self._write(folder, inputs, task, content, name)
-            bundle = load(folder)
-        scores = self._scores(bundle, self._metric, known, inputs)
-        likelihoods = self._scores(bundle, self.judge.selection, known, inputs)
-        facts = {"model": model, **measure_speed(bundle, self.rows)}
-        mixed = self._models[model].model.family == "ensemble"
-        size = bundle_size(folder)
-        return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
-
-    def _calibrated(
-        self, folder: Path, inputs: Mapping[str, FittedColumn]
-    ) -> Mapping[str, Any] | None:
-        """The task's state as validation rows have it for this bundle; None without such rows."""
-        targets = np.asarray(self._prepared.split("validation").target)
-        rows = _scored_rows(targets)
-        if not len(rows):
-            return None
-        # One thread, for the same last digits every time.
-        outputs = load(folder, threads=1).outputs(self._encoded(inputs), rows)
-        return self.judge.calibrate(outputs, targets[rows])
-
-    def _failed(self, name: str, model: str, error: Exception | str) -> Candidate:
-        what = str(error) or type(error).__name__
-        what = what if isinstance(error, str) else f"failed: {what.splitlines()[0][:300]}"
-        shutil.rmtree(self._context.out / "candidates" / name, ignore_errors=True)
-        self._context.progress.say(f"    {name}: {what}")
-        return Candidate(name, 0, None, {"model": model, "refused": what})
-
-    def _scores(
-        self,
-        model: Model,
-        metric: str,
-        known: np.ndarray | None,
-        inputs: Mapping[str, FittedColumn],
-    ) -> np.ndarray:
-        """The bundle's score on each row that it is compared on.
-
-        Args:
-          model: The bundle, which answers through the runtime.
-          metric: What to score by.
-          known: What is to be expected of it on rows that it has learned from; None where it has
-            not, so that its own answers say it.
-        """
-        targets = np.asarray(self._prepared.split("validation").target)
-        if known is not None:
-            targets = max((found.targets for found in self._evidence.values()), key=len)
-            targets, known = targets[-self._least :], known[-self._least :]
-        rows = _scored_rows(targets)
-        if len(rows) == 0:
-            return np.zeros(0)
-        self.compared = len(rows)
-        outputs = model.outputs(self._encoded(inputs), rows) if known is None else known[rows]
-        scores = self.judge.scores(metric, model.task, outputs, targets[rows])
-        times = self._prepared.times("validation")
-        if times is not None:
-            times = times[rows]
-        units = independent_rows(self.judge, len(scores), self._prepared.target, times)
-        return unit_scores(scores, units)
-
-    def _check_parity(self, name: str, model: Model) -> None:
-        """Compare the fp32 graph with the model it was made from, and refuse a difference."""
-        wanted = np.load(self._context.parent("evaluate") / f"parity_{name}.npy")
-        if len(wanted) == 0:
-            return
-        rows = np.arange(len(wanted), dtype=np.int64)
-        found = model.outputs(self._encoded(self._prepared.inputs), rows)
-        difference = self.judge.parity(model.task, wanted, found)
-        if not difference <= self.judge.tolerance:
-            raise BundleError(
-                31,
-                f"the exported graph differs from the trained model by {difference:.2g}",
-                expected=f"answers that differ by at most {self.judge.tolerance}",
-                fix="report this, with the model's name: its export is wrong",
-            )
-        self._context.progress.say(f"    parity with the trained model: {difference:.1e}")
-
-    def _encoded(self, inputs: Mapping[str, FittedColumn]) -> EncodedRows:
-        """Validation rows as some columns encode them."""
-        split = self._prepared.split("validation")
-        columns = dict(split.columns)
-        for name, column in inputs.items():
-            if column is not self._prepared.inputs[name]:
-                columns[name] = self._encoded_anew(column)
-        return EncodedRows(columns, split.num_rows)
-
-    def _encoded_anew(self, column: FittedColumn) -> Encoded:
-        key = id(column)
-        if key not in self._others:
-            snapshot = Snapshot.open(self._context.parent("data"))
-            values = snapshot.values(column.name, self._prepared.rows("validation"))
-            self._others[key] = (column, column.encode(values))
-        return self._others[key][1]
-
-    def _write(
-        self,
-        folder: Path,
-        inputs: Mapping[str, FittedColumn],
-        task: Task,
-        graph: bytes,
-        name: str,
-    ) -> None:
-        from volano.export import write_bundle
-
-        context, prepared = self._context, self._prepared
-        write_bundle(
-            folder,
-            name=prepared.target.name,
-            inputs=inputs,
-            target=prepared.target,
-            task=task,
-            graph=graph,
-            details={
-                "precision": name,
-                "metrics": {"validation": context.parents["evaluate"].summary["metrics"]},
-                "lineage": {
-                    stage: {"key": run.key, "digest": run.artifact.digest}
-                    for stage, run in context.parents.items()
-                },
-            },
-        )
-
-
-def _seeks(settings: CompressSpec) -> bool:
-    """Whether students are worth their time: they cost about as much as a third of the turn."""
-    asked = settings.budget or settings.size or settings.latency or settings.unlabelled
-    return bool(asked) or settings.margin >= STUDENT_MARGIN
-
-
-def _teaches(name: str) -> bool:
-    return compression_pass(name).makes == "student"
-
-
-def _scored_rows(targets: np.ndarray) -> np.ndarray:
-    there = targets >= 0 if targets.dtype.kind == "i" else ~np.isnan(targets)
-    # Of forecasts each row has many targets, of which some may be missing.
-    known = np.flatnonzero(there.reshape(len(there), -1).any(axis=1) if there.ndim > 1 else there)
-    if there.ndim > 1:
-        return known
-    return known[:: max(1, -(-len(known) // VALIDATION_ROWS))]
 
 
 def _speed_rows(context: Context, prepared: Prepared) -> list[dict[str, Any]]:
