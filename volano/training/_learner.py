@@ -200,6 +200,10 @@ _KINDS = {
 }
 
 
+MANY_NAMES = 20
+"""Classes beyond which trees beside a text or a photo wait for a budget: they grow trees for each,
+over hundreds of numbers that stand for the text, and on 77 classes took longer than the network."""
+
 FEW_ROWS = 5000
 """Training rows up to which models are cheap enough to be judged by cross-fitting."""
 
@@ -234,7 +238,8 @@ def portfolio(prepared: Prepared, *, long: bool = False) -> tuple[str, ...]:
     if rich or any(column.kind == "series" for column in tabular):
         # Numbers beside a text or a picture: trees may know all that is to be known. Along time a
         # network sees what a table of numbers does not show.
-        return ("linear", "boosted", "network")
+        many = rich and not long and len(getattr(prepared.target, "names", ())) > MANY_NAMES
+        return ("linear", "network") if many else ("linear", "boosted", "network")
     if long:
         return ("linear", "forest", "boosted", "network")
     if prepared.split("train").num_rows <= FEW_ROWS:
