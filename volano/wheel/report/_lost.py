@@ -46,7 +46,9 @@ def lost(evidence: Evidence, found: Mapping[str, Any]) -> Markup | None:
     heads = [Column("Column"), *(Column(kind.replace("_", " "), "n") for kind in kinds)]
     meanings = "; ".join(f"{kind}: {COUNTS[kind]}" for kind in kinds if kind in COUNTS)
     left = len(columns) - len(touched)
-    note = f"Values of training and validation rows. {meanings[:1].upper()}{meanings[1:]}."
+    note = "Values of training and validation rows."
+    if meanings:
+        note += f" {meanings[:1].upper()}{meanings[1:]}."
     if left:
         note += f" {plural(left, 'column')} that lost nothing: left out."
     drawn = table(heads, lines, caption="Values lost, column by column", tall=len(lines) > 15)

@@ -241,10 +241,13 @@ def _balance(evidence: Evidence) -> Markup | None:
     many = len(sizes) > MANY_CLASSES
     shown = sizes[:ENDS] if many else sizes
     middle = sizes[len(sizes) // 2][1]
-    about = (
-        f"{count(len(sizes))} classes of {count(sizes[-1][1])} to {count(sizes[0][1])} rows, "
-        f"half of them with {count(middle)} or more."
-    )
+    if sizes[-1][1] == sizes[0][1]:
+        about = f"{count(len(sizes))} classes of {count(middle)} rows each."
+    else:
+        about = (
+            f"{count(len(sizes))} classes of {count(sizes[-1][1])} to {count(sizes[0][1])} rows, "
+            f"half of them with {count(middle)} or more."
+        )
     tick_note = " The tick is the class's share of the golden rows." if num_golden else ""
     parts: list[Child] = [
         el("h3", "Rows of each class, as read"),
