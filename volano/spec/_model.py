@@ -283,10 +283,13 @@ class CompressSpec(_Section):
     budget: Seconds | None = Field(
         None,
         description="how long to look for smaller models, such as 10m; without it the first "
-        "setting of each pass is tried, a student only if size, latency or a margin of 1% asks",
+        "setting of each pass is tried",
     )
     passes: tuple[str, ...] = Field(
-        ("distil", "vocabulary", "int8"), description="what may be done, in this order"
+        ("distil", "vocabulary", "int8"),
+        description="what may be done, in this order; unless it is given, or size, latency, "
+        "budget, unlabelled or a margin of 1% asks for something small or fast, only passes on the "
+        "graph itself are tried, which is int8",
     )
     unlabelled: tuple[str, ...] = Field(
         (),

@@ -35,7 +35,7 @@ from volano.wheel._stage import Context
 from volano.wheel.stages._unlabelled import told_of, unlabelled_rows
 from volano.wheel.stages.train import evidence
 
-__all__ = ["Making"]
+__all__ = ["Making", "seeks"]
 
 VALIDATION_ROWS = 4000
 """Validation rows that every candidate answers, at the most."""
@@ -44,8 +44,10 @@ MOST_VARIANTS = 4
 """Of each row, that a teacher is asked about where there is a budget for it."""
 
 STUDENT_MARGIN = 0.01
-"""The least margin at which a student is taught though nobody asked for something small or fast:
-none has ever stayed within half a percent of a teacher that was worth its bytes."""
+"""The least margin at which more than 8 bits is tried though nobody asked for something small or
+fast. No student has ever stayed within half a percent of a teacher that was worth its bytes, and
+what fewer tokens cost shows on the words of tomorrow rather than on those of the validation rows.
+"""
 
 
 class Making:
@@ -122,7 +124,7 @@ class Making:
         context, start = self._context, self._models[model]
         # Of a model that has learned from these rows, nothing on them says what a pass costs.
         if self._evidence[model].learned:
-            if whole and _seeks(settings):
+            if whole and seeks(settings):
                 context.progress.say(
                     "    no students: rows are few, and those compared on have been learned from"
                 )
@@ -144,10 +146,7 @@ class Making:
                 return None
             return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
-        teaching = whole and _seeks(settings)
-        # There is nothing in trees and lines that could be done in 8 bits.
-        network = start.model.family == "network"
-        passes = [name for name in settings.passes if (teaching if _teaches(name) else network)]
+        passes = _passes(settings, whole=whole, network=start.model.family == "network")
         if not passes:
             return
         lessons = Lessons(
@@ -374,10 +373,33 @@ class Making:
         )
 
 
-def _seeks(settings: CompressSpec) -> bool:
-    """Whether students are worth their time: they cost about as much as a third of the turn."""
+def _passes(settings: CompressSpec, *, whole: bool, network: bool) -> list[str]:
+    """Those worth trying on a model.
+
+    Args:
+      settings: Of the spec.
+      whole: Whether it is the best model of the turn: only that one teaches.
+      network: Whether it is one. In trees and lines there is nothing that could be done in 8 bits.
+    """
+    found = []
+    for name in settings.passes:
+        makes = compression_pass(name).makes
+        if makes == "graph":
+            worth = network
+        elif makes == "model":
+            worth = network and seeks(settings)
+        else:
+            worth = whole and seeks(settings)
+        if worth:
+            found.append(name)
+    return found
+
+
+def seeks(settings: CompressSpec) -> bool:
+    """Whether somebody asks for something small or fast, and is ready to pay for it."""
     asked = settings.budget or settings.size or settings.latency or settings.unlabelled
-    return bool(asked) or settings.margin >= STUDENT_MARGIN
+    named = "passes" in settings.model_fields_set
+    return bool(asked) or named or settings.margin >= STUDENT_MARGIN
 
 
 def _teaches(name: str) -> bool:

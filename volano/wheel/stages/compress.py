@@ -22,7 +22,7 @@ from volano.runtime import load
 from volano.spec import CompressSpec
 from volano.store import Run
 from volano.wheel._stage import Context, Setting
-from volano.wheel.stages._making import Making
+from volano.wheel.stages._making import Making, seeks
 from volano.wheel.stages._unlabelled import unlabelled_identity
 
 __all__ = ["CompressStage"]
@@ -56,6 +56,8 @@ class CompressStage:
             "passes": {}
             if isinstance(compress, str)
             else {name: pass_version(name) for name in compress.passes},
+            # A list that says what is the default says that it is meant.
+            "seeks": not isinstance(compress, str) and seeks(compress),
             "metric": setting.spec.gate.metric,
             **(
                 {"unlabelled": unlabelled_identity(setting, compress.unlabelled)}
