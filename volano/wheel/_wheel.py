@@ -183,12 +183,11 @@ class Wheel:
 
         spec = self.spec
         stages.PrepareStage().ingredients(self._setting, {})
-        stages.check_models(spec)
+        stages.check_spec(self._setting)
         judge = evaluator(task_for_target(spec.target_column.type).kind)
         gate_metric(spec.gate.metric, judge, spec.train.quantile)
         for column in spec.inputs.values():
             check_encoder(column.type, column.options, self.root)
-        stages.check_compress(self._setting)
         if not spec.test or self.store.golden() is not None:
             return
         stages.GoldenStage().ingredients(self._setting, {})

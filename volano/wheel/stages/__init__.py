@@ -1,5 +1,6 @@
 """The product in one `ls`: feedback and data in, a judged bundle out."""
 
+from volano.wheel._stage import Setting
 from volano.wheel.stages._unlabelled import check_compress
 from volano.wheel.stages.compress import CompressStage
 from volano.wheel.stages.data import DataStage
@@ -33,6 +34,11 @@ __all__ = [
     "GoldenStage",
     "PrepareStage",
     "TrainStage",
-    "check_compress",
-    "check_models",
+    "check_spec",
 ]
+
+
+def check_spec(setting: Setting) -> None:
+    """Refuse what train and compress would refuse after much work; raises as they do."""
+    check_models(setting.spec)
+    check_compress(setting)
