@@ -28,6 +28,10 @@ __all__ = ["Evidence", "TrainStage", "check_models", "evidence"]
 OUTPUTS, ANSWERS, HELD_OUT = "validation_outputs.npy", "answers.npy", "held_out.npy"
 
 
+MIXED = ("ensemble", "stacked")
+"""Models that nobody names: they are made of the others."""
+
+
 def check_models(whole: Spec) -> None:
     """Refuse names of models that there are not, and losses of other tasks.
 
@@ -49,6 +53,9 @@ def check_models(whole: Spec) -> None:
                 where="train.models",
                 expected="auto, or some of " + ", ".join(learner_kinds()),
                 nearest=nearest(name, learner_kinds()),
+                fix="leave it out: models that were trained are mixed where that is better"
+                if name in MIXED
+                else None,
             )
 
 
