@@ -12,6 +12,7 @@ __all__ = ["compression_pass", "pass_kinds", "pass_version"]
 
 _KINDS = {
     "distil": ("volano.compression.distil:DistilPass", 1),
+    "fuse": ("volano.compression.fuse:FusePass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
     "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),
 }

@@ -84,4 +84,25 @@ def traced_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.M
     finally:
         quiet.setLevel(level)
     assert program is not None
-    return program.model_proto
+    made = program.model_proto  # a new one each time that it is asked for
+    del made.metadata_props[:]
+    _forget_origin(made.graph)
+    return made
+
+
+def _forget_origin(graph: onnx.GraphProto) -> None:
+    """Remove, in place, what the exporter writes of where each node came from.
+
+    Most of a small graph would be that, with lines and paths of the machine that it was made on.
+    """
+    del graph.value_info[:], graph.metadata_props[:]
+    graph.doc_string = ""
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_origin(attribute.g)
