@@ -114,19 +114,25 @@ def test_every_pass_says_what_it_does() -> None:
 GRAPH_PASSES = [kind for kind in pass_kinds() if compression_pass(kind).makes == "graph"]
 
 
+LARGEST = {"fuse": 1.05, "int8": 0.5}
+"""As a share of the graph that a pass is given."""
+
+
 @pytest.mark.parametrize("kind", GRAPH_PASSES)
 def test_passes(kind: str) -> None:
     random = np.random.default_rng(0)
     weight = numpy_helper.from_array(random.normal(0, 0.1, (64, 128)).astype(np.float32), "w")
     x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["rows", 64])
     y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", 128])
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight]
-    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["product"]),
+        helper.make_node("Identity", ["product"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     batches = [{"x": random.normal(0, 1, (5, 64)).astype(np.float32)} for _ in range(3)]
     made = check_pass(kind, model, Calibration(batches), tolerance=0.1)
-    assert made.ByteSize() < model.ByteSize() / 2
+    assert made.ByteSize() < LARGEST[kind] * model.ByteSize()
 
 
 def test_a_column_of_a_third_party(tmp_path: Path) -> None:
