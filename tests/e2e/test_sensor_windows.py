@@ -101,6 +101,6 @@ def test_rows_without_a_window_stop_neither_a_turn_nor_a_table_of_answers(tmp_pa
         files = resolve(["more.csv"], root=tmp_path)
         found = answer_table(files, tmp_path / "out.csv", model=model, predict=model.predict)
     assert (found.answered, found.unread) == (1, 2)
-    assert found.first[2] == "row 3: trace is 'no window'"
+    assert found.first[1] == "row 3: trace is 'no window'"
     answers = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
     assert [line.endswith(",,,") for line in answers[1:]] == [False, True, True]

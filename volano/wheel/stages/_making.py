@@ -201,9 +201,7 @@ class Making:
             **{key: context.ingredients.get(key) for key in ("passes", "unlabelled")},
             "endpoint": context.ingredients["compress"].get("endpoint"),
         }
-        folder = context.setting.store.scratch(digest(what))
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return context.setting.store.scratch(digest(what))
 
     def slices(self) -> dict[str, np.ndarray]:
         """Parts of the compared rows that must each hold up, by name: which rows are in it."""
