@@ -269,7 +269,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         == 0
     )
     if not mounted:
-        pytest.skip("needs the right to mount a small file system")
+        pytest.skip(
+            reason="a disk that fills is a small file system of its own, which only root may "
+            "mount; what the error says is tested without one"
+        )
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 

@@ -41,7 +41,7 @@ CALIBRATION_BATCH = 16
 
 Step = Callable[[str, float, float], None]
 
-Unlabelled = tuple[Mapping[str, Sequence[Any]], Sequence[int]]
+Given = tuple[Mapping[str, Sequence[Any]], Sequence[int]]
 """Raw values by column, and of the first rows the class's code that someone else gave them, -1 for
 none."""
 
@@ -83,7 +83,7 @@ class Lessons:
         deadline: float = math.inf,
         variants: int = 4,
         graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
-        unlabelled: Callable[[], Unlabelled] = lambda: ({}, ()),
+        unlabelled: Callable[[], Given] = lambda: ({}, ()),
     ) -> None:
         self.task, self.seed, self.deadline = task, seed, deadline
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
@@ -104,7 +104,7 @@ class Lessons:
         return self._num_texts() * (1 + self._variants())
 
     @functools.cached_property
-    def _given(self) -> Unlabelled:
+    def _given(self) -> Given:
         return self._unlabelled()
 
     @property

@@ -365,6 +365,22 @@ def _error(name: str) -> Callable[[str, str, str, int, int, int], str]:
     return sentence
 
 
+def _mean_of(metric: str, what: str) -> Judged:
+    """A loss of each row, of which less is better; two bundles are compared by its mean."""
+    return Judged(
+        metric,
+        what,
+        f"How much smaller this turn's mean {what} on the golden rows is, in per cent of the "
+        "other's",
+        lambda score: -score,
+        _of_error,
+        _less,
+        _less,
+        lambda value: percent(value, 2),
+        _error(f"mean {what}"),
+    )
+
+
 JUDGED: Mapping[str, Judged] = {
     "accuracy": Judged(
         "accuracy",
@@ -423,30 +439,8 @@ JUDGED: Mapping[str, Judged] = {
         lambda value: percent(value, 2),
         _error("RMSE"),
     ),
-    "absolute_error": Judged(
-        "mae",
-        "absolute error",
-        "How much smaller this turn's mean absolute error on the golden rows is, in per cent of "
-        "the other's",
-        lambda score: -score,
-        _of_error,
-        _less,
-        _less,
-        lambda value: percent(value, 2),
-        _error("mean absolute error"),
-    ),
-    "pinball": Judged(
-        "pinball",
-        "pinball loss",
-        "How much smaller this turn's mean pinball loss on the golden rows is, in per cent of "
-        "the other's",
-        lambda score: -score,
-        _of_error,
-        _less,
-        _less,
-        lambda value: percent(value, 2),
-        _error("mean pinball loss"),
-    ),
+    "absolute_error": _mean_of("mae", "absolute error"),
+    "pinball": _mean_of("pinball", "pinball loss"),
 }
 """The gate's metric -> how a comparison by it is told."""
 

@@ -58,9 +58,7 @@ def unlabelled_identity(setting: Setting, addresses: Sequence[str]) -> list[Any]
 
     Raises:
       DataError: A path leads nowhere.
-      SpecError: An input is a photo or a recording (SPEC-049).
     """
-    _refuse_media(setting.spec)
     found: list[Any] = []
     if PREDICTIONS in addresses:
         found.append(PredictionLog(setting.store.engine).num_predictions())
