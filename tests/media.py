@@ -92,10 +92,14 @@ def sounds(num_rows: int, seed: int = 0) -> EncodedSplit:
     return EncodedSplit({column.name: column.encode(clips)}, labels)
 
 
-def picture_network(channels: int = 1, num_outputs: int = 2) -> Network:
+def picture_network(
+    channels: int = 1, num_outputs: int = 2, *, small_first: bool = False
+) -> Network:
     """A net of some thousand weights."""
     torch.manual_seed(0)
-    encoder = ImageEncoder(channels, widths=(4, 8, 8), blocks=(0, 1, 1), strides=(1,))
+    encoder = ImageEncoder(
+        channels, widths=(4, 8, 8), blocks=(0, 1, 1), strides=(1,), small_first=small_first
+    )
     return Network((Pixels().name,), [encoder], num_outputs)
 
 

@@ -18,7 +18,7 @@ from volano.models import Network, build_network, choose_encoder, load_weights, 
 from volano.models._choose import check_encoder
 from volano.models.encoders._residual import ConvNorm, ResidualNet, fold_norms
 from volano.models.encoders.audio import FLOOR, LogMel, mel_matrix
-from volano.models.encoders.image import ImageEncoder, stem_strides
+from volano.models.encoders.image import ImageEncoder, encoder_from_config, stem_strides
 from volano.models.encoders.image import build_encoder as build_image_encoder
 
 
@@ -64,6 +64,31 @@ def test_folded_norms_answer_the_same() -> None:
 @pytest.mark.parametrize(("size", "strides"), [(16, (1,)), (40, (1,)), (64, (2,)), (224, (2,) * 3)])
 def test_the_stem_follows_the_size_of_the_pictures(size: int, strides: tuple[int, ...]) -> None:
     assert stem_strides(size) == strides
+
+
+def test_pictures_grow_while_a_net_learns_from_them() -> None:
+    encoder = ImageEncoder(1, widths=(8, 8), blocks=(0, 1), strides=(1,), small_first=True)
+    seen = []
+    encoder.net.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
+    pixels = torch.randint(0, 256, (2, 1, 28, 42), dtype=torch.uint8)
+    for share in (0.0, 0.39, 0.5, 0.65, 1.0):
+        encoder.progress(share)
+        encoder(pixels)
+    assert seen == [(16, 24), (16, 24), (20, 32), (28, 42), (28, 42)]
+    encoder.progress(0.0)
+    encoder.eval()
+    encoder(pixels)
+    assert seen[-1] == (28, 42)
+    assert encoder.cost == pytest.approx(0.4 * (4 / 7) ** 2 + 0.25 * (5 / 7) ** 2 + 0.35)
+    again = encoder_from_config(encoder.config())
+    assert again.cost == encoder.cost
+
+
+@pytest.mark.parametrize(("size", "small"), [(8, False), (20, False), (28, True), (64, True)])
+def test_pictures_that_are_small_already_are_seen_whole(size: int, small: bool) -> None:
+    column = Pixels(height=size, width=size)
+    encoder = build_image_encoder(column, {}, Path(), 100)
+    assert (encoder.cost < 1) == small
 
 
 def test_pixels_are_scaled_by_what_training_rows_were_seen() -> None:

@@ -262,6 +262,7 @@ class _Run:
         self._last_saved = time.monotonic()
         started, rows_done = time.perf_counter(), 0
         stop = 0
+        growing = [each for each in network.encoders if hasattr(each, "progress")]
         for epoch in range(plan.epochs):
             if plan.patience and self._stale >= plan.patience:
                 self._say(f"    no progress for {self._stale} epochs: stopping")
@@ -275,6 +276,8 @@ class _Run:
                 if first + place < step:
                     continue
                 self._optimiser.unfreeze(unfrozen(step, num_steps, self._optimiser.depth))
+                for encoder in growing:
+                    encoder.progress(step / num_steps)  # type: ignore[operator]
                 losses.append(self._step(rows, step, num_steps))
                 rows_done += len(rows)
                 step += 1

@@ -19,7 +19,8 @@ SGD_FACTOR = 50.0
 """How much higher the rates of SGD are than those of Adam."""
 
 CONVOLUTION_ROWS = 700_000
-"""Rows that a convolutional net learns from in all, repeated as often as it takes."""
+"""Whole pictures, or as much of small ones as costs the same, that a convolutional net learns from
+in all, repeated as often as it takes."""
 
 PIECES_ROWS = 80_000
 """As `CONVOLUTION_ROWS`, for sums over pieces of text."""
@@ -101,6 +102,7 @@ def plan_training(
     convolution: bool = False,
     mixed: bool = False,
     pieces: bool = False,
+    cost: float = 1.0,
 ) -> TrainPlan:
     """Fill in what the spec leaves to us.
 
@@ -112,9 +114,10 @@ def plan_training(
       convolution: Whether there is a convolutional net from scratch.
       mixed: Whether beside pretrained encoders there are others that learn from nothing.
       pieces: Whether all there is is sums over pieces of text.
+      cost: What a row costs the convolutional net on the mean, as a share of a whole one.
     """
     if convolution:
-        return _convolution(spec, num_rows)
+        return _convolution(spec, num_rows, cost)
     if pieces:
         return _pieces(spec, num_rows)
     tune = "head" if spec.tune == "all" and spec.layers == 0 else spec.tune
@@ -190,7 +193,7 @@ def _rate(pretrained: bool, tune: str) -> float:
     return 1e-4 if pretrained else 1e-3
 
 
-def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
+def _convolution(spec: TrainSpec, num_rows: int, cost: float) -> TrainPlan:
     """A net from scratch on pictures or sound: few steps at a high rate.
 
     Smith and Topin, `Super-Convergence <https://arxiv.org/abs/1708.07120>`_, 2018: a rate that
@@ -201,7 +204,7 @@ def _convolution(spec: TrainSpec, num_rows: int) -> TrainPlan:
         rows = spec.batch_rows
     epochs: int = spec.epochs if spec.epochs != "auto" else 0
     if not epochs:
-        epochs = max(8, min(80, round(CONVOLUTION_ROWS / max(1, num_rows))))
+        epochs = max(8, min(80, round(CONVOLUTION_ROWS / cost / max(1, num_rows))))
     optimiser = "sgd" if spec.optimiser == "auto" else spec.optimiser
     rate = spec.learning_rate
     if rate == "auto":

@@ -78,6 +78,7 @@ class NetworkLearner:
             table=not chosen,
             # Beside a pretrained encoder, its own careful rates are the ones to keep to.
             convolution=set(recipes) == {"convolution"},
+            cost=max((getattr(encoder, "cost", 1.0) for encoder in network.encoders), default=1.0),
             pieces=set(recipes) == {"pieces"} and network.table is None,
         )
         if not chosen:
