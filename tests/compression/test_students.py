@@ -245,6 +245,45 @@ def test_a_search_looks_briefly_and_goes_on_with_what_nothing_beats() -> None:
     assert all(each.error is None for each in found)
 
 
+class Rounding:
+    """Changes a graph alone, once."""
+
+    version, makes = 1, "graph"
+
+    def __init__(self, name: str, *settings: dict[str, object]) -> None:
+        self.name, self._settings = name, settings
+
+    def suits(self, model, work):
+        return "done" if self.name in model.graph.producer_name else None
+
+    def settings(self, model, work):
+        return self._settings
+
+    def apply(self, model, work, settings):
+        graph = type(model.graph)()
+        graph.CopyFrom(model.graph)
+        graph.producer_name += self.name
+        return Compact(model.inputs, graph)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_passes_on_the_graph_follow_each_other_and_stand_alone(
+    long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = {
+        "one": Rounding("one", {}, {"by": 2}),
+        "two": Rounding("two", {"by": 1}, {"by": 3}),
+    }
+    monkeypatch.setattr("volano.compression._search.compression_pass", passes.__getitem__)
+    model, column = network()
+    teacher = Compact({"text": column}, graph_of(model, {"text": column}), model)
+    found = search(
+        teacher, Classroom(TEXTS), ["one", "two"], lambda _: Measured(1.0, 1, 1.0), long=long
+    )
+    names = [each.name for each in found]
+    assert names == ["one", "one-two", *(["one-2", "two", "two-3"] if long else [])]
+
+
 def test_a_pass_that_fails_is_a_finding() -> None:
     model, column = network()
     teacher = Compact({"text": column}, graph_of(model, {"text": column}), model)

@@ -89,7 +89,7 @@ def search(
       measure: Makes a bundle and measures it; None where that fails.
       long: Whether there is time for more than the first setting of each pass.
     """
-    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
+    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure, long=long)
     yield from trying.finished(Attempt("", (), teacher))
     for teaching in trying.passes:
         if teaching.makes != "student":
@@ -110,14 +110,25 @@ def search(
 
 class _Trying:
     def __init__(
-        self, teacher: Compact, work: Lessons, passes: Sequence[Pass], measure: Measure
+        self,
+        teacher: Compact,
+        work: Lessons,
+        passes: Sequence[Pass],
+        measure: Measure,
+        *,
+        long: bool,
     ) -> None:
-        self.passes = passes
+        self.passes, self._long = passes, long
         self._teacher, self._work, self._measure = teacher, work, measure
 
-    def finished(self, start: Attempt) -> Iterator[Attempt]:
+    def finished(self, start: Attempt, *, look: bool = False) -> Iterator[Attempt]:
         """A model after the passes that need no teacher: with none of those that leave a model, and
         with more and more of them; each then after those that change its graph.
+
+        Args:
+          start: The model.
+          look: Whether a first look at it is all that is wanted; else, where there is time, each
+            pass that changes the graph is also tried alone, and in all its settings.
         """
         models = [start]
         for each in self.passes:
@@ -130,6 +141,23 @@ class _Trying:
                 models.append(attempt)
         for model in models:
             yield from self._graphs(model)
+            if self._long and not look:
+                yield from self._alone(model)
+
+    def _alone(self, start: Attempt) -> Iterator[Attempt]:
+        """A model after each of the passes that change its graph, in each setting: but for those
+        that a chain of all of them begins with.
+        """
+        first = True
+        for each in self.passes:
+            if each.makes != "graph" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
+                continue
+            settings = list(each.settings(start.made, self._work))  # type: ignore[arg-type]
+            for setting in settings[1:] if first else settings:
+                if self._late():
+                    return
+                yield self._tried(start, each, setting, _difference(settings[0], setting))
+            first = False
 
     def _graphs(self, start: Attempt) -> Iterator[Attempt]:
         """A model after the passes that change its graph, one after the other."""
@@ -154,7 +182,7 @@ class _Trying:
         attempt = self._tried(Attempt("", (), self._teacher), teaching, settings, mark)
         yield attempt
         if attempt.made is not None:
-            yield from self.finished(attempt)
+            yield from self.finished(attempt, look=bool(mark))
 
     def halving(self, teaching: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
         """All students for a while, then those that are worth it to the end."""
@@ -213,6 +241,14 @@ def _part(settings: Settings, share: float) -> Settings:
     if "epochs" not in settings:
         return settings
     return {**settings, "epochs": max(1, math.floor(settings["epochs"] * share))}
+
+
+def _difference(usual: Settings, settings: Settings) -> str:
+    """What other settings than the usual ones are known by: ``-entropy`` with
+    {"ranges": "entropy"}.
+    """
+    found = sorted(settings.items() - usual.items())
+    return "".join(f"-{value}" for _, value in found)
 
 
 def _digits(settings: Mapping[str, Any]) -> str:
