@@ -48,7 +48,9 @@ def choose(
         return {"encoder": "scratch", "reason": why}
     refuse_other_kind(encoder, "image")
     pretrained = locate(encoder, root, say=say)
-    size = pretrained.config().get("image_size")
+    config = pretrained.config()
+    # timm keeps it in another place, channels first.
+    size = config.get("image_size") or (config.get("pretrained_cfg") or {}).get("input_size")
     native = max(size) if isinstance(size, list) and size else size
     found = {"encoder": pretrained.pinned, "reason": "the spec says so"}
     if options.get("size", "auto") != "auto":

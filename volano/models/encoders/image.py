@@ -26,10 +26,15 @@ from volano.models.encoders._efficientnet import (
     load_efficientnet,
 )
 from volano.models.encoders._residual import ResidualNet
+from volano.models.encoders._vgg import MODEL_TYPE as VGG
+from volano.models.encoders._vgg import Vgg, is_vgg, load_vgg
 
 __all__ = ["ImageEncoder", "PretrainedImageEncoder", "build_encoder", "encoder_from_config"]
 
 # Legend: B rows, C channels, H height, W width.
+
+OWN = (EfficientNetLite, Vgg)
+"""Nets that transformers has no class for: each has its ``shape``, JSON-able, and its ``width``."""
 
 
 class _Fitted(Protocol):
@@ -149,8 +154,8 @@ class PretrainedImageEncoder(nn.Module):
 
     Args:
       backbone: ``(pixel_values) -> last_hidden_state``, (B, T, H) of a transformer or (B, H, h, w)
-        of a convolutional net; or an EfficientNet-Lite. The means and variances of its batch
-        norms stay: those of a few hundred rows, in batches of 32, are worse.
+        of a convolutional net; or one of ours, an EfficientNet-Lite or a VGG. The means and
+        variances of its batch norms stay: those of a few hundred rows, in batches of 32, are worse.
       scaling: Mean and deviation of each channel that it was trained with, in bytes.
       pooling: ``average``, ``max``, or ``cls`` for the first of a transformer's tokens.
     """
@@ -170,7 +175,7 @@ class PretrainedImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self._pooling = backbone, pooling
-        if isinstance(backbone, EfficientNetLite):
+        if isinstance(backbone, OWN):
             config, size = None, None
             self.width: int = backbone.width
         else:
@@ -212,7 +217,7 @@ class PretrainedImageEncoder(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs."""
-        if isinstance(self.backbone, EfficientNetLite):
+        if isinstance(self.backbone, OWN):
             values = self.backbone.shape
         else:
             config = self.backbone.config
@@ -265,11 +270,13 @@ def _pretrained(pretrained: Pretrained, pooling: str) -> PretrainedImageEncoder:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = str(pretrained.folder)
-    channels = int(pretrained.config().get("num_channels") or 3)
-    scaling = _scaling(pretrained.folder, channels)
-    if pretrained.config().get("model_type") == MODEL_TYPE:
-        net = load_efficientnet(pretrained.folder, pretrained.config())
+    config = pretrained.config()
+    scaling = _scaling(pretrained.folder, config)
+    if config.get("model_type") == MODEL_TYPE:
+        net = load_efficientnet(pretrained.folder, config)
         return PretrainedImageEncoder(net, scaling, pooling)
+    if is_vgg(config):
+        return PretrainedImageEncoder(load_vgg(pretrained.folder, config), scaling, pooling)
     try:
         backbone, found = AutoModel.from_pretrained(
             folder,
@@ -298,12 +305,16 @@ def _pretrained(pretrained: Pretrained, pooling: str) -> PretrainedImageEncoder:
     return PretrainedImageEncoder(_without_pooler(backbone), scaling, pooling)
 
 
-def _scaling(folder: Path, channels: int) -> tuple[list[float], list[float]]:
-    """Mean and deviation in bytes, from the processor's config; those of ImageNet without one."""
+def _scaling(folder: Path, config: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Mean and deviation in bytes, from the processor's config, or from that of the net where
+    timm wrote it; those of ImageNet without one.
+    """
+    channels = int(config.get("num_channels") or 3)
     path = folder / "preprocessor_config.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    mean = found.get("image_mean") or [0.485, 0.456, 0.406][:channels]
-    spread = found.get("image_std") or [0.229, 0.224, 0.225][:channels]
+    told = config.get("pretrained_cfg") or {}
+    mean = found.get("image_mean") or told.get("mean") or [0.485, 0.456, 0.406][:channels]
+    spread = found.get("image_std") or told.get("std") or [0.229, 0.224, 0.225][:channels]
     if found.get("do_normalize") is False:
         mean, spread = [0.0] * channels, [1.0] * channels
     return [255 * float(value) for value in mean], [255 * float(value) for value in spread]
@@ -335,6 +346,8 @@ def encoder_from_config(config: Mapping[str, Any]) -> nn.Module:
     scaling, pooling = tuple(config["scaling"]), config["pooling"]
     if values["model_type"] == MODEL_TYPE:
         return PretrainedImageEncoder(EfficientNetLite(values), scaling, pooling)
+    if values["model_type"] == VGG:
+        return PretrainedImageEncoder(Vgg(values), scaling, pooling)
     from transformers import AutoConfig, AutoModel
 
     built = AutoConfig.for_model(values.pop("model_type"), **values)
