@@ -20,7 +20,8 @@ from volano.export import graph_of
 from volano.models import ForecastContext, TableFeature, load_model, save_model
 from volano.models.forecasters import FORECASTERS, DLinear, Forecaster, PatchTST
 from volano.spec import TrainSpec
-from volano.training import Job, learner
+from volano.training import Job, compete, learner
+from volano.training._window_judge import WindowJudge
 
 WIDTH, HORIZON = 60, 4
 NETS = sorted(FORECASTERS)
@@ -206,3 +207,30 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
     asked = replace(job(tmp_path), task="regression")
     for name in NETS:
         assert learner(name).suits(asked) == "it forecasts series, and the target is none"
+
+
+def test_settings_are_searched_and_the_best_of_each_kind_is_taken(tmp_path: Path) -> None:
+    asked = job(tmp_path, num=60, epochs=2)
+    found = compete(asked, ("linear", "dlinear", "gru"), trials=5)
+    assert [trial.model for trial in found.trials[:3]] == ["linear", "dlinear", "gru"]
+    assert all(not trial.settings for trial in found.trials[:3])
+    assert [trial.model for trial in found.trials[3:]] == ["dlinear", "gru"] * 2 + ["dlinear"]
+    assert all("width" in trial.settings for trial in found.trials[3:] if trial.model == "gru")
+    assert set(found.fits) == {"linear", "dlinear", "gru"}
+    truth = np.asarray(asked.validation.target)
+    for name, fit in found.fits.items():
+        losses = [trial.loss for trial in found.trials if trial.model == name and trial.loss]
+        assert np.mean((fit.outputs - truth) ** 2) == pytest.approx(min(losses), rel=1e-5)
+    again = compete(asked, ("linear", "dlinear", "gru"), trials=5)
+    assert [trial.as_dict() for trial in again.trials] == [t.as_dict() for t in found.trials]
+
+
+def test_windows_count_the_same_whatever_of_them_was_measured() -> None:
+    truth = np.zeros((3, 2, 1))
+    truth[0, 1] = np.nan
+    judge = WindowJudge(truth)
+    outputs = np.array([[[3.0], [9.0]], [[1.0], [1.0]], [[0.0], [2.0]]])
+    assert judge.loss(outputs) == pytest.approx((9 + 1 + 2) / 3)
+    assert judge.part(np.array([2]), outputs[2:]) == pytest.approx(2)
+    assert judge.spread(outputs) == pytest.approx(np.std([9, 1, 2], ddof=1) / 3**0.5)
+    assert judge.loss(outputs[:0]) == float("inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from volano.training._folds import joined
 from volano.training._learner import FEW_ROWS, Fit, Job, Learner, TableLearner, learner
 from volano.training._search import Trial, Trials
 from volano.training._stacking import stack
+from volano.training._window_judge import WindowJudge
 
 __all__ = ["Contest", "compete"]
 
@@ -76,6 +77,9 @@ def compete(
         job = _within(job, budget_s)
     searching = trials > 0 or budget_s is not None
     others = _Others(job, contest, names)
+    if searching and job.task == "forecasting":
+        _forecasts(job, contest, names, others, trials if budget_s is None else PATIENT_TRIALS)
+        return others.finished()
     # A network takes every column as it is; on a table it is one of its models.
     apart = not all(map(is_table, job.prepared.inputs.values()))
     tabular = [name for name in names if not (apart and name == "network")]
@@ -83,8 +87,8 @@ def compete(
     wide = any(map(is_sparse, job.prepared.inputs.values()))
     flat = flatten(job) if job.task in TASKS and tabular and not wide else None
     if flat is None:
-        for place, name in enumerate(names):
-            others.train(name, len(names) - place)
+        for name in names:
+            others.train(name)
         if trials:
             job.say("    no model here has settings to search: `search` tries none")
         return others.finished()
@@ -121,17 +125,7 @@ def compete(
         _search(flat.job, held, tabular, most, deadline)
     contest.trials = held.done
     for name in tabular:
-        mine = [trial for trial in held.done if trial.model == name]
-        best = held.best(name)
-        seconds = sum(trial.seconds for trial in mine)
-        if best:
-            fit = held.fit_of(best[0])
-            if len(mine) > 1:
-                fit.summary["tried"] = len(mine)
-            others.take(name, flat.whole(fit), seconds)
-        elif mine:
-            why = next((trial.error for trial in mine if trial.error), None)
-            others.refuse(name, why or "no time was left for it", seconds)
+        _take(name, held, others, whole=flat.whole)
     found = [
         _Able(f"{trial.model}-{trial.number}", trial.model, flat.whole(held.fit_of(trial)))
         for trial in held.best()
@@ -140,6 +134,52 @@ def compete(
         found.append(_Able("network", "network", contest.fits["network"]))
     _mix(judge, targets, job, found, others)
     return others.finished()
+
+
+def _forecasts(
+    job: Job, contest: Contest, names: Sequence[str], others: _Others, trials: int
+) -> None:
+    """Search over forecasts: each model as it is by default, within its share of the time, and then
+    other settings.
+    """
+    judge = WindowJudge(job.validation.target)
+    held = Trials(job.scratch / "trials", job, judge, crossed=False)
+    refusals = {}
+    for place, name in enumerate(names):
+        refusal = learner(name).suits(job)
+        if refusal is None and job.late and held.best():
+            refusal = "no time was left for it"
+        if refusal is not None:
+            refusals[name] = refusal
+            continue
+        now = job.clock()
+        share = now + max(0.0, job.deadline - now) / (len(names) - place)
+        held.run(name, _table_learner(learner(name)), {}, deadline=share)
+    _search(job, held, [name for name in names if name not in refusals], trials, job.deadline)
+    contest.trials = held.done
+    for name in names:
+        _take(name, held, others, refusals.get(name))
+
+
+def _take(
+    name: str,
+    held: Trials,
+    others: _Others,
+    refusal: str | None = None,
+    whole: Callable[[Fit], Fit] = lambda fit: fit,
+) -> None:
+    """What the trials of a model came to: its best, or why there is none."""
+    mine = [trial for trial in held.done if trial.model == name]
+    seconds = sum(trial.seconds for trial in mine)
+    best = held.best(name)
+    if best:
+        fit = held.fit_of(best[0])
+        if len(mine) > 1:
+            fit.summary["tried"] = len(mine)
+        others.take(name, whole(fit), seconds)
+    elif mine or refusal:
+        why = next((trial.error for trial in mine if trial.error), refusal)
+        others.refuse(name, why or "no time was left for it", seconds)
 
 
 def _within(job: Job, budget_s: float) -> Job:
@@ -271,21 +311,13 @@ class _Others:
     def __init__(self, job: Job, contest: Contest, names: Sequence[str]) -> None:
         self._job, self._contest, self._names = job, contest, names
 
-    def train(self, name: str, num_left: int = 1) -> None:
-        """Fit a model with the rows as they are, and its share of the time for `num_left` of them.
-
-        Forecasts alone keep to it: they come to an end with what they have.
-        """
+    def train(self, name: str) -> None:
+        """Fit a model with the rows as they are."""
         scratch: Path = self._job.scratch / name
         scratch.mkdir(parents=True, exist_ok=True)
         job = replace(self._job, scratch=scratch)
         refusal = learner(name).suits(job)
         started = job.clock()
-        if job.task == "forecasting" and job.deadline < math.inf:
-            left = job.deadline - started
-            job = replace(job, deadline=started + left / num_left)
-            if left <= 0 and self._contest.fits:
-                refusal = refusal or "no time was left for it"
         if refusal is None:
             try:
                 fit = learner(name).fit(job)

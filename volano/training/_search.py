@@ -9,18 +9,18 @@ and its choice of a setting depends on the seed, the trial's number and the tria
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import AssetError, VolanoError
 from volano.models import load_model, save_model
-from volano.training._ensemble import Judge
 from volano.training._folds import cross_fit
 from volano.training._learner import Fit, Job, Pruned, TableLearner
 
@@ -83,6 +83,16 @@ class Trial:
         return found | ({"error": self.error} if self.error else {})
 
 
+class Judging(Protocol):
+    """What trials ask of a `Judge`."""
+
+    def part(self, rows: NDArray[np.int64], outputs: NDArray[Any]) -> float: ...
+
+    def loss(self, outputs: NDArray[Any]) -> float: ...
+
+    def spread(self, outputs: NDArray[Any]) -> float: ...
+
+
 class Trials:
     """All trials of a turn, in a folder.
 
@@ -93,7 +103,7 @@ class Trials:
       crossed: Whether each is cross-fitted.
     """
 
-    def __init__(self, folder: Path, job: Job, judge: Judge, *, crossed: bool) -> None:
+    def __init__(self, folder: Path, job: Job, judge: Judging, *, crossed: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._job, self._judge, self._crossed = folder, job, judge, crossed
         self.done: list[Trial] = []
@@ -126,9 +136,23 @@ class Trials:
             self._fits[trial.number] = Fit(model, summary=state["summary"], **arrays)
         return self._fits[trial.number]
 
-    def run(self, model: str, kind: type[TableLearner], settings: Mapping[str, Any]) -> Trial:
-        """Try one setting, or find it among those that were tried already."""
-        return self._next(model, kind, settings, None)
+    def run(
+        self,
+        model: str,
+        kind: type[TableLearner],
+        settings: Mapping[str, Any],
+        *,
+        deadline: float = math.inf,
+    ) -> Trial:
+        """Try one setting, or find it among those that were tried already.
+
+        Args:
+          model: The learner's name.
+          kind: The learner.
+          settings: Its settings.
+          deadline: When it has to come to an end, if that is before the job's.
+        """
+        return self._next(model, kind, settings, None, deadline)
 
     def search(self, model: str, kind: type[TableLearner]) -> Trial:
         """Try a setting that Optuna chooses."""
@@ -150,12 +174,17 @@ class Trials:
         return self._next(model, kind, asked.params, asked)
 
     def _next(
-        self, model: str, kind: type[TableLearner], settings: Mapping[str, Any], asked: Any
+        self,
+        model: str,
+        kind: type[TableLearner],
+        settings: Mapping[str, Any],
+        asked: Any,
+        deadline: float = math.inf,
     ) -> Trial:
         number = len(self.done)
         found = self._known.get(number)
         if found is None or found.model != model or dict(found.settings) != dict(settings):
-            found = self._try(number, model, kind, settings, asked)
+            found = self._try(number, model, kind, settings, asked, deadline)
             self._known[number] = found
         self.done.append(found)
         self._forget()
@@ -168,6 +197,7 @@ class Trials:
         kind: type[TableLearner],
         settings: Mapping[str, Any],
         asked: Any,
+        deadline: float,
     ) -> Trial:
         folder = self._folder / str(number)
         shutil.rmtree(folder, ignore_errors=True)
@@ -198,7 +228,14 @@ class Trials:
             # Each trial by its number: a new one begins at nothing again.
             self._job.step(f"trial {number}, {model}: {label}", done, total)
 
-        job = replace(self._job, settings=settings, watch=watch, scratch=scratch, step=step)
+        job = replace(
+            self._job,
+            settings=settings,
+            watch=watch,
+            scratch=scratch,
+            step=step,
+            deadline=min(deadline, self._job.deadline),
+        )
         started = job.clock()
         state, error = "complete", None
         loss = spread = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from volano.columns.series import FittedSeries
@@ -47,6 +47,24 @@ class _Forecasts:
         return None
 
     @classmethod
+    def defaults(cls, job: Job) -> Sequence[dict[str, Any]]:
+        del job
+        return ({},)
+
+    @classmethod
+    def space(cls, job: Job) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+        found: dict[str, Any] = {}
+        if job.spec.learning_rate == "auto":
+            found["learning_rate"] = FloatDistribution(3e-4, 1e-2, log=True)
+        if cls.name != "dlinear":
+            # Two lines have no width, and nothing to drop.
+            found["width"] = CategoricalDistribution((16, 32, 64, 128))
+            found["dropout"] = FloatDistribution(0.0, 0.5, step=0.05)
+        return found
+
+    @classmethod
     def fit(cls, job: Job) -> Fit:
         # Here and not above: torch takes seconds to import, and a linear forecast does without it.
         import torch
@@ -65,6 +83,10 @@ class _Forecasts:
         # All that the loop asks of a network it has too, and encoders, of which it has none.
         network: Any = Forecaster(cls.name, target.columns, context, width)
         plan = _plan(job, cls.name, train.num_rows)
+
+        def watch(epoch: int, loss: float) -> None:
+            job.watch(round(1000 * epoch / plan.epochs), loss)
+
         result = fit(
             network,
             inputs,
@@ -75,6 +97,7 @@ class _Forecasts:
             scratch=job.scratch,
             step=job.step,
             say=job.say,
+            watch=watch,
             late=lambda: job.late,
         )
         summary: dict[str, Any] = {
@@ -95,6 +118,8 @@ def _plan(job: Job, kind: str, num_rows: int) -> TrainPlan:
 
     spec = job.spec
     rate, dropout = _RATES.get(kind, (1e-3, 0.1))
+    rate = job.settings.get("learning_rate", rate)
+    dropout = job.settings.get("dropout", dropout)
     rows: int = 32 if spec.batch_rows == "auto" else spec.batch_rows
     epochs, passes = 0 if spec.epochs == "auto" else spec.epochs, 1
     if not epochs:
