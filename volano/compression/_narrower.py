@@ -19,7 +19,7 @@ __all__ = ["build", "settings", "suits"]
 # Legend: O channels that go out, I channels that come in.
 
 ROWS_LEARNED = 700_000
-"""Rows that a student learns from in all, repeated as often as it takes."""
+"""Whole pictures, or as much of small ones as costs the same, that a student learns from in all."""
 
 SHARES = (1 / 2, 1 / 3, 2 / 3, 1 / 4)
 """Of the teacher's channels; the best guess first."""
@@ -41,7 +41,8 @@ def suits(model: Compact) -> str | None:
 
 def settings(model: Compact, work: Work) -> Sequence[Settings]:
     """A half of the channels, then other shares; each width a multiple of `STEP`."""
-    epochs = max(8, min(60, round(ROWS_LEARNED / max(1, work.num_rows))))
+    cost = max(getattr(encoder, "cost", 1.0) for encoder in model.model.encoders)
+    epochs = max(8, min(60, round(ROWS_LEARNED / cost / max(1, work.num_rows))))
     widest = max(_nets(model), key=sum)
     found = {tuple(_narrow(widest, share)): share for share in reversed(SHARES)}
     found.pop(tuple(widest), None)
