@@ -18,7 +18,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """See `encoder_identity`."""
     if options["encoder"] in SCRATCH:
-        return {"scratch": 1}
+        return {"scratch": 2}  # raised when such a net would learn otherwise
     return dict(identity(options["encoder"], root, fingerprint))
 
 
