@@ -90,3 +90,19 @@ def test_an_ensemble_has_to_be_worth_its_time() -> None:
         ]
         chosen, table = choose(candidates, Goal(0.005))
         assert chosen == (1 if ensemble else 0), table
+
+
+def test_one_that_is_as_often_right_and_answers_otherwise_does_not_ship() -> None:
+    scores = np.array([1.0] * 80 + [0.0] * 20)
+    other = scores[::-1].copy()
+    facts = {"agreement": 0.6, "least_agreement": 0.8}
+    found = [
+        Candidate("fp32", 10, scores),
+        Candidate("same", 5, other, {**facts, "agreement": 0.8}),
+        Candidate("churned", 1, other, facts),
+    ]
+    chosen, table = choose(found, Goal(0.3))
+    assert table[chosen]["name"] == "same"
+    assert (
+        table[2]["refused"] == "agrees by 60.0% with the model it was made of; 80.0% is the least"
+    )

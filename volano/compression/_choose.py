@@ -48,7 +48,8 @@ class Candidate:
       name: ``fp32``, or the passes that made it.
       size_bytes: On disk.
       scores: Score of each validation row, higher is better; None when it could not be made.
-      facts: What else is known: speed, metrics, error.
+      facts: What else is known: speed, metrics, error; ``agreement`` with the model that it was
+        made of, and ``least_agreement``, what that has to be.
       likelihoods: For a bundle of another model than the first: a finer score of each row, higher
         is better, by which it must not be shown to be worse either. Names may be as often right
         and still be far less sure.
@@ -137,6 +138,10 @@ def _judged(
             f"on {len(wanted)} {held_out}, margin {margin:.2%}"
         )
         return row
+    agreed, least = candidate.facts.get("agreement"), candidate.facts.get("least_agreement", 0.0)
+    if agreed is not None and agreed < least:
+        why = f"agrees by {agreed:.1%} with the model it was made of; {least:.1%} is the least"
+        return {**row, "passed": False, "refused": why}
     if _less_likely(candidate, reference):
         return {**row, "passed": False, "refused": "another model, and shown to be worse"}
     for name, mask in slices.items():

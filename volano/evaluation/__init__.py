@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from volano.evaluation._contract import Evaluator
 from volano.evaluation._kinds import evaluator, gate_metric, independent_rows, unit_scores
+from volano.evaluation.agreement import agreement
 from volano.evaluation.baselines import (
     BASELINES,
     Baseline,
@@ -48,6 +49,7 @@ __all__ = [
     "Judgement",
     "NonInferiority",
     "ReliabilityBin",
+    "agreement",
     "align_names",
     "class_changes",
     "classification_report",

@@ -63,6 +63,14 @@ class Evaluator(Protocol):
         """One score per row, higher is better; shape (num_rows,)."""
 
     @staticmethod
+    def answers(task: Task, outputs: NDArray[Any]) -> NDArray[Any]:
+        """What `agreement` compares: codes of names, sets of names, or numbers."""
+
+    @staticmethod
+    def truth(targets: NDArray[Any]) -> NDArray[Any]:
+        """What is right, in the form of `answers`."""
+
+    @staticmethod
     def loss_scale(metric: str, scores: Floats) -> float:
         """What a difference of mean scores is divided by to be a share, as margins are given."""
 

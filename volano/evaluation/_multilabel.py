@@ -82,6 +82,15 @@ class MultilabelEvaluator:
         return label_log_likelihood(probabilities, _known(targets)) + lost
 
     @staticmethod
+    def answers(task: Task, outputs: NDArray[Any]) -> NDArray[Any]:
+        assert isinstance(task, Multilabel)
+        return task.decisions(task.probabilities(outputs))
+
+    @staticmethod
+    def truth(targets: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(targets[:, :-1] > 0)
+
+    @staticmethod
     def loss_scale(metric: str, scores: Floats) -> float:
         del metric, scores
         return 1.0

@@ -276,7 +276,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         size, fast, slow = (number(item.get(k)) for k in ("size_bytes", "p50_ms", "p99_ms"))
         rate, loss = (number(item.get(k)) for k in ("rows_per_s", "loss"))
         score = _mean_score(item)
-        upper = number(item.get("upper"))
+        upper, agreed = number(item.get("upper")), number(item.get("agreement"))
         outcome: Child = "good enough, but not the smallest"
         if item.get("chosen"):
             outcome = el("b", "ships", class_="t-ours")
@@ -299,6 +299,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
                 count(rate) if rate is not None else "–",
                 told.score(score) if score is not None else "–",
                 lost,
+                f"{agreed:.1%}" if agreed is not None else "–",
                 outcome,
             ]
         )
@@ -310,6 +311,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         Column("rows/s", "n"),
         Column("quality", "n"),
         Column("loss", "n"),
+        Column("agrees", "n"),
         Column("outcome", "text"),
     ]
     return table(heads, lines, caption="Measured on this machine", stack=True)

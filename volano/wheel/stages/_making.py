@@ -27,7 +27,14 @@ from volano.compression import (
 )
 from volano.data import Prepared, Snapshot
 from volano.errors import BundleError
-from volano.evaluation import evaluator, gate_metric, independent_rows, row_slices, unit_scores
+from volano.evaluation import (
+    agreement,
+    evaluator,
+    gate_metric,
+    independent_rows,
+    row_slices,
+    unit_scores,
+)
 from volano.runtime import EncodedRows, Model, load
 from volano.spec import CompressSpec, digest
 from volano.tasks import Task, task_for_target
@@ -42,6 +49,11 @@ VALIDATION_ROWS = 4000
 
 MOST_VARIANTS = 4
 """Of each row, that a teacher is asked about where there is a budget for it."""
+
+MOST_AGREEMENT = 0.9
+"""Share of the rows on which a smaller model answers as the one that it was made of, where that one
+is right more often than that. An average may hide that many answers changed for the worse and as
+many for the better: people who have learned what to expect of a model notice the first."""
 
 STUDENT_MARGIN = 0.01
 """The least margin at which more than 8 bits is tried though nobody asked for something small or
@@ -87,6 +99,8 @@ class Making:
         self.compared = 0
         self.told: dict[str, int] = {}
         self._models: dict[str, Compact] = {}
+        # What each answers as it was trained, and how far what is made of it has to agree.
+        self._teachers: dict[str, tuple[np.ndarray, float]] = {}
         # With its column, so that no other can have its id.
         self._others: dict[int, tuple[FittedColumn, Encoded]] = {}
 
@@ -254,6 +268,7 @@ class Making:
         scores = self._scores(bundle, self._metric, known, inputs)
         likelihoods = self._scores(bundle, self.judge.selection, known, inputs)
         facts = {"model": model, **measure_speed(bundle, self.rows)}
+        facts |= self._agreement(model, bundle, inputs, trained=trained)
         mixed = self._models[model].model.family == "ensemble" and not taught
         size = bundle_size(folder)
         return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
@@ -307,6 +322,24 @@ class Making:
             times = times[rows]
         units = independent_rows(self.judge, len(scores), self._prepared.target, times)
         return unit_scores(scores, units)
+
+    def _agreement(
+        self, model: str, bundle: Model, inputs: Mapping[str, FittedColumn], *, trained: bool
+    ) -> dict[str, float]:
+        """How far a bundle answers as that of the model as it was trained does; and how far it has
+        to, which is as far as that one answers as is right, or nine tenths.
+        """
+        targets = np.asarray(self._prepared.split("validation").target)
+        rows = _scored_rows(targets)
+        if not len(rows):
+            return {}
+        answers = self.judge.answers(bundle.task, bundle.outputs(self._encoded(inputs), rows))
+        if trained:
+            right = agreement(answers, self.judge.truth(targets[rows]))
+            self._teachers[model] = answers, min(MOST_AGREEMENT, right)
+            return {}
+        theirs, least = self._teachers[model]
+        return {"agreement": round(agreement(answers, theirs), 4), "least_agreement": least}
 
     def _check_parity(self, name: str, model: Model) -> None:
         """Compare the fp32 graph with the model it was made from, and refuse a difference."""

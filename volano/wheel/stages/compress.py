@@ -43,7 +43,7 @@ class CompressStage:
     """
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     needs: ClassVar[tuple[str, ...]] = ("data", "golden", "prepare", "train", "evaluate")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
