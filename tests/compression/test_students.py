@@ -228,7 +228,7 @@ def test_a_search_looks_briefly_and_goes_on_with_what_nothing_beats() -> None:
     model, column = network()
     teacher = Compact({"text": column}, graph_of(model, {"text": column}), model)
     work = Classroom(TEXTS)
-    quality = {"pieces": 0.9, "layers": 0.5}
+    quality = {"pieces": 0.9, "words": 0.4, "layers": 0.5}
 
     def measure(attempt):
         student = next((s.get("student") for name, s in attempt.steps if name == "distil"), "")

@@ -11,9 +11,11 @@ from volano.errors import SpecError, nearest
 __all__ = ["compression_pass", "pass_kinds", "pass_version"]
 
 _KINDS = {
-    "distil": ("volano.compression.distil:DistilPass", 1),
+    "distil": ("volano.compression.distil:DistilPass", 2),
     "fuse": ("volano.compression.fuse:FusePass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
+    "pack": ("volano.compression.pack:PackPass", 1),
+    "sparse": ("volano.compression.sparse:SparsePass", 1),
     "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),
 }
 """Name -> where it is, and its version: known without onnx, which takes a while to import."""

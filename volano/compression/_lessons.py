@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ from volano.data import Prepared, Snapshot
 from volano.runtime import EncodedRows, Model, available_cores
 from volano.spec import TrainSpec
 
-__all__ = ["Lessons", "OutOfTime"]
+if TYPE_CHECKING:
+    from volano.training import TrainPlan
+
+__all__ = ["Lessons", "OutOfTime", "student_plan"]
 
 MOST_ROWS = 200_000
 """Training rows that students learn from, at the most."""
@@ -48,6 +51,35 @@ none."""
 
 class OutOfTime(Exception):
     """The budget is spent; what was being tried is given up."""
+
+
+def student_plan(model: Any, num_rows: int, *, epochs: int, seed: int) -> TrainPlan:
+    """How a student is fitted.
+
+    Args:
+      model: The network: what it is made of decides.
+      num_rows: Rows that it learns from.
+      epochs: How often.
+      seed: Decides every random choice.
+    """
+    from volano.training import plan_training
+
+    recipes = {getattr(each, "recipe", "") for each in model.encoders}
+    table, convolves = not recipes, "convolution" in recipes
+    light = not table and recipes <= {"pieces", "words"}
+    known = not (table or convolves or light)
+    plan = plan_training(
+        TrainSpec(epochs=epochs, seed=seed),
+        num_rows=num_rows,
+        pretrained=known,
+        table=table,
+        convolution=convolves,
+        pieces=light,
+    )
+    # A student has a head that answers already, or is quick to learn one; and the teacher's
+    # own doubts do what dropout and smoothing are for.
+    plan = replace(plan, head_start=False, patience=0, dropout=0.0, label_smoothing=0.0)
+    return replace(plan, learning_rate=STUDENT_RATE) if known else plan
 
 
 @final
@@ -146,23 +178,10 @@ class Lessons:
 
     def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
         """See `Work`."""
-        from volano.training import distil_objective, fit, plan_training
+        from volano.training import distil_objective, fit
 
         train, validation = self.lessons(inputs)
-        recipes = {getattr(each, "recipe", "") for each in model.encoders}
-        sums, convolves = recipes == {"pieces"}, "convolution" in recipes
-        plan = plan_training(
-            TrainSpec(epochs=epochs, seed=self.seed),
-            num_rows=train.num_rows,
-            pretrained=not sums and not convolves,
-            convolution=convolves,
-            pieces=sums,
-        )
-        # A student has a head that answers already, or is quick to learn one; and the teacher's
-        # own doubts do what dropout and smoothing are for.
-        plan = replace(plan, head_start=False, patience=0, dropout=0.0, label_smoothing=0.0)
-        if not sums and not convolves:
-            plan = replace(plan, learning_rate=STUDENT_RATE)
+        plan = student_plan(model, train.num_rows, epochs=epochs, seed=self.seed)
         self._place.mkdir(parents=True, exist_ok=True)
         fit(
             model,

@@ -36,6 +36,8 @@ class Students(Protocol):
 _KINDS = {
     "pieces": "volano.compression._piece_sums",
     "trees": "volano.compression._trees",
+    "mlp": "volano.compression._small_nets",
+    "words": "volano.compression._words",
     "narrow": "volano.compression._narrower",
     "layers": "volano.compression._layers",
 }
@@ -52,7 +54,7 @@ class DistilPass:
     """A student of each kind that the model's columns allow."""
 
     name: ClassVar[str] = "distil"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     makes: ClassVar[Makes] = "student"
 
     def suits(self, model: Compact, work: Work) -> str | None:

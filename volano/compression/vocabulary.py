@@ -51,7 +51,7 @@ class VocabularyPass:
             cut, kept = _cut(column, work.texts(name), int(settings["least"]))
             inputs[name] = cut
             place = network.columns.index(name)
-            _keep_vectors(network.encoders[place].transformer, kept)
+            _keep_vectors(network.encoders[place], kept)
         return Compact(inputs, work.graph(network, inputs), network)
 
 
@@ -62,7 +62,9 @@ def _columns(model: Compact) -> list[str]:
         zip(getattr(model.model, "columns", ()), getattr(model.model, "encoders", ()), strict=True)
     )
     for name, column in model.inputs.items():
-        if not isinstance(column, FittedText) or not hasattr(encoders.get(name), "transformer"):
+        encoder = encoders.get(name)
+        able = hasattr(encoder, "transformer") or hasattr(encoder, "keep_tokens")
+        if not isinstance(column, FittedText) or not able:
             continue
         if json.loads(column.tokenizer_json)["model"].get("type") == "WordPiece":
             found.append(name)
@@ -114,9 +116,13 @@ def _renumber(part: Any, places: Mapping[str, int]) -> None:
             _renumber(each, places)
 
 
-def _keep_vectors(transformer: Any, kept: np.ndarray) -> None:
+def _keep_vectors(encoder: Any, kept: np.ndarray) -> None:
     import torch
 
+    if hasattr(encoder, "keep_tokens"):
+        encoder.keep_tokens(torch.from_numpy(kept))
+        return
+    transformer = encoder.transformer
     old = transformer.get_input_embeddings()
     table = torch.nn.Embedding(len(kept), old.embedding_dim)
     with torch.no_grad():

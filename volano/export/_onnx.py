@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         model.family == "network"
         and model.table is None
         and model.fusion is None
-        and all(_is_bert(each) or _sums(each) for each in model.encoders)
+        and all(_writes(each) is not None for each in model.encoders)
     ):
         return _written_graph(model)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
@@ -103,16 +103,20 @@ def _is_bert(encoder: Any) -> bool:
     return is_bert_shaped(transformer.config)
 
 
-def _sums(encoder: Any) -> bool:
-    return getattr(encoder, "recipe", "") == "pieces"
+def _writes(encoder: Any) -> Callable[[GraphWriter, Network, int], str] | None:
+    """What writes an encoder node by node; None where there is nothing that does."""
+    if _is_bert(encoder):
+        return _write_bert
+    return {"pieces": _write_pieces, "words": _write_words}.get(getattr(encoder, "recipe", ""))
 
 
 def _written_graph(network: Network) -> onnx.ModelProto:
     writer = GraphWriter()
-    features = [
-        (_write_bert if _is_bert(encoder) else _write_pieces)(writer, network, place)
-        for place, encoder in enumerate(network.encoders)
-    ]
+    features = []
+    for place, encoder in enumerate(network.encoders):
+        write = _writes(encoder)
+        assert write is not None
+        features.append(write(writer, network, place))
     joined = features[0] if len(features) == 1 else writer.node("Concat", features, axis=-1)
     head = network.head
     product = writer.node(
@@ -150,6 +154,38 @@ def _write_pieces(writer: GraphWriter, network: Network, place: int) -> str:
     vectors_BPH = writer.node("Gather", [writer.weight(table, "pieces"), pieces])
     sum_B1H = writer.node("MatMul", [writer.node("Unsqueeze", [shares, one]), vectors_BPH])
     return writer.node("Squeeze", [sum_B1H, one])
+
+
+def _write_words(writer: GraphWriter, network: Network, place: int) -> str:
+    """See `volano.models.WordsEncoder`; (B, width)."""
+    column, shape = network.columns[place], ["rows", f"tokens_{place}"]
+    ids = writer.input(f"{column}.ids", np.int64, shape)
+    mask_BT = writer.cast(writer.input(f"{column}.mask", np.int64, shape), np.float32)
+    encoder: Any = network.encoders[place]
+    table = writer.weight(encoder.embeddings.weight.detach().float().numpy(), "words")
+    vectors_BTE = writer.node("Gather", [table, ids])
+    one = writer.weight(np.array([1], np.int64))
+    mask_B1T = writer.node("Unsqueeze", [mask_BT, one])
+    if not encoder.filters:
+        count_B1 = writer.node("ReduceSum", [mask_BT, one], keepdims=1)
+        count_B1 = writer.node("Max", [count_B1, writer.weight(np.array(1, np.float32))])
+        shares_BT = writer.node("Div", [mask_BT, writer.node("Sqrt", [count_B1])])
+        shares_B1T = writer.node("Unsqueeze", [shares_BT, one])
+        return writer.node("Squeeze", [writer.node("MatMul", [shares_B1T, vectors_BTE]), one])
+    vectors_BET = writer.node("Transpose", [vectors_BTE], perm=[0, 2, 1])
+    vectors_BET = writer.node("Mul", [vectors_BET, mask_B1T])
+    found = []
+    for convolution in encoder.convolutions:
+        span = convolution.kernel_size[0]
+        kernel, bias = (
+            writer.weight(part.detach().float().numpy(), "kernel")
+            for part in (convolution.weight, convolution.bias)
+        )
+        pads = [(span - 1) // 2, span // 2]
+        h_BHT = writer.node("Conv", [vectors_BET, kernel, bias], pads=pads)
+        h_BHT = writer.node("Mul", [writer.node("Relu", [h_BHT]), mask_B1T])
+        found.append(writer.node("ReduceMax", [h_BHT], axes=[2], keepdims=0))
+    return writer.node("Concat", found, axis=1)
 
 
 _GRAPHS: dict[str, Any] = {"linear_forecast": linear_forecast_graph}

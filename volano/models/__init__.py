@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
     from volano.models.encoders._contract import Encoder, EncoderKind, encoder_kind
     from volano.models.encoders._pieces import PiecesEncoder
+    from volano.models.encoders._words import WordsEncoder
     from volano.models.encoders.table import TableEncoder, table_encoder_from_config
     from volano.models.encoders.text import TextEncoder
 
@@ -48,6 +49,7 @@ __all__ = [
     "TextEncoder",
     "TreesModel",
     "WordTable",
+    "WordsEncoder",
     "build_network",
     "check_encoder",
     "choose_encoder",
@@ -80,6 +82,7 @@ _HOMES = {
     "PiecesEncoder": "volano.models.encoders._pieces",
     "TableEncoder": "volano.models.encoders.table",
     "TextEncoder": "volano.models.encoders.text",
+    "WordsEncoder": "volano.models.encoders._words",
     "build_network": "volano.models._network",
     "encoder_kind": "volano.models.encoders._contract",
     "load_weights": "volano.models._network",

@@ -20,6 +20,7 @@ from volano.models.encoders._sequence import (
     build_sequence_encoder,
     sequence_encoder_from_config,
 )
+from volano.models.encoders._words import WordsEncoder
 
 __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 
@@ -188,10 +189,12 @@ def _scratch_config(column: FittedText, num_rows: int, activation: str) -> Any:
 
 def encoder_from_config(
     config: Mapping[str, Any],
-) -> TextEncoder | SequenceEncoder | PiecesEncoder:
+) -> TextEncoder | SequenceEncoder | PiecesEncoder | WordsEncoder:
     """The encoder that a config describes, with weights to be loaded afterwards."""
     if "num_buckets" in config:
         return PiecesEncoder(**config)
+    if "filters" in config:
+        return WordsEncoder(**config)
     if "net" in config:
         return sequence_encoder_from_config(config)
     from transformers import AutoConfig, AutoModel
