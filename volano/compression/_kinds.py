@@ -14,6 +14,7 @@ _KINDS = {
     "distil": ("volano.compression.distil:DistilPass", 1),
     "fuse": ("volano.compression.fuse:FusePass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
+    "low_rank": ("volano.compression.low_rank:LowRankPass", 1),
     "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),
 }
 """Name -> where it is, and its version: known without onnx, which takes a while to import."""

@@ -51,7 +51,7 @@ class VocabularyPass:
             cut, kept = _cut(column, work.texts(name), int(settings["least"]))
             inputs[name] = cut
             place = network.columns.index(name)
-            _keep_vectors(network.encoders[place].transformer, kept)
+            _keep_vectors(network.encoders[place], kept)
         return Compact(inputs, work.graph(network, inputs), network)
 
 
@@ -114,15 +114,14 @@ def _renumber(part: Any, places: Mapping[str, int]) -> None:
             _renumber(each, places)
 
 
-def _keep_vectors(transformer: Any, kept: np.ndarray) -> None:
+def _keep_vectors(encoder: Any, kept: np.ndarray) -> None:
     import torch
 
-    old = transformer.get_input_embeddings()
+    transformer, old = encoder.transformer, encoder.token_embedding()
     table = torch.nn.Embedding(len(kept), old.embedding_dim)
     with torch.no_grad():
         table.weight.copy_(old.weight[torch.from_numpy(kept)])
-    transformer.set_input_embeddings(table)
-    transformer.config.vocab_size = len(kept)
+    encoder.set_token_embedding(table)
     if transformer.config.pad_token_id is not None:
         transformer.config.pad_token_id = (
             int(np.flatnonzero(kept == old.padding_idx)[0])

@@ -52,7 +52,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         and model.fusion is None
         and all(_is_bert(each) or _sums(each) for each in model.encoders)
     ):
-        return _written_graph(model)
+        return _written_graph(model, inputs)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph
 
@@ -107,10 +107,12 @@ def _sums(encoder: Any) -> bool:
     return getattr(encoder, "recipe", "") == "pieces"
 
 
-def _written_graph(network: Network) -> onnx.ModelProto:
+def _written_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
     writer = GraphWriter()
     features = [
-        (_write_bert if _is_bert(encoder) else _write_pieces)(writer, network, place)
+        _write_bert(writer, network, place, inputs)
+        if _is_bert(encoder)
+        else _write_pieces(writer, network, place)
         for place, encoder in enumerate(network.encoders)
     ]
     joined = features[0] if len(features) == 1 else writer.node("Concat", features, axis=-1)
@@ -126,7 +128,9 @@ def _written_graph(network: Network) -> onnx.ModelProto:
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
 
 
-def _write_bert(writer: GraphWriter, network: Network, place: int) -> str:
+def _write_bert(
+    writer: GraphWriter, network: Network, place: int, inputs: Mapping[str, FittedColumn]
+) -> str:
     prefix = f"encoders.{place}.transformer."
     weights = {
         name.removeprefix(prefix): value.detach().float().numpy()
@@ -137,7 +141,8 @@ def _write_bert(writer: GraphWriter, network: Network, place: int) -> str:
     ids = writer.input(f"{column}.ids", np.int64, shape)
     mask = writer.input(f"{column}.mask", np.int64, shape)
     config = network.encoders[place].transformer.config  # type: ignore[union-attr]
-    return write_bert_features(writer, ids, mask, weights, config)
+    most = inputs[column].max_tokens  # type: ignore[attr-defined]
+    return write_bert_features(writer, ids, mask, weights, config, most)
 
 
 def _write_pieces(writer: GraphWriter, network: Network, place: int) -> str:
