@@ -11,7 +11,7 @@ from volano.errors import SpecError, nearest
 __all__ = ["compression_pass", "pass_kinds", "pass_version"]
 
 _KINDS = {
-    "distil": ("volano.compression.distil:DistilPass", 1),
+    "distil": ("volano.compression.distil:DistilPass", 2),
     "fuse": ("volano.compression.fuse:FusePass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
     "low_rank": ("volano.compression.low_rank:LowRankPass", 1),

@@ -52,7 +52,7 @@ class DistilPass:
     """A student of each kind that the model's columns allow."""
 
     name: ClassVar[str] = "distil"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     makes: ClassVar[Makes] = "student"
 
     def suits(self, model: Compact, work: Work) -> str | None:
@@ -75,6 +75,8 @@ class DistilPass:
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
         student, inputs = _students(settings["student"]).build(model, work, settings)
-        if "epochs" in settings:
+        if settings.get("match"):
+            work.train(student, inputs, epochs=settings["epochs"], teacher=model.model)
+        elif "epochs" in settings:
             work.train(student, inputs, epochs=settings["epochs"])
         return Compact(inputs, work.graph(student, inputs), student)
