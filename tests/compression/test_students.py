@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from classroom import TEXTS, Classroom, network, run, wordpiece
 
 from volano.columns import Encoded, EncodedSplit, Ragged
 from volano.columns.text import FittedPieces, FittedText
@@ -17,81 +16,9 @@ from volano.compression import Calibration, Compact, compression_pass
 from volano.compression._search import Measured, search
 from volano.compression._variants import varied
 from volano.export import graph_of
-from volano.models import Network, PiecesEncoder, TextEncoder
+from volano.models import Network, PiecesEncoder
 from volano.spec import TrainSpec
 from volano.training import distil_objective, fit, plan_training
-
-TEXTS = [f"the {thing} is {word}" for thing in ("tea", "lamp", "book") for word in ("good", "bad")]
-
-
-def network(layers: int = 3, vocabulary: int = 300) -> tuple[Network, FittedText]:
-    torch.manual_seed(0)
-    column = FittedText("text", wordpiece(), 24)
-    config = BertConfig(
-        vocab_size=column.num_tokens,
-        hidden_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=24,
-        pad_token_id=column.pad_id,
-    )
-    encoder = TextEncoder(BertModel(config, add_pooling_layer=False))
-    return Network(("text",), [encoder], 2).eval(), column
-
-
-def wordpiece() -> str:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{x}" for x in letters)]
-    tokens += ["the", "is", "tea", "lamp", "book", "good", "bad", "never", "used", "##ever"]
-    made = Tokenizer(
-        models.WordPiece({token: place for place, token in enumerate(tokens)}, unk_token="[UNK]")
-    )
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return str(made.to_str())
-
-
-class Classroom:
-    """The least that passes ask for."""
-
-    task, seed, num_rows, deadline = "classification", 0, 6, float("inf")
-
-    def __init__(self, texts: list[str]) -> None:
-        self.rows = texts
-        self.trained: list[int] = []
-
-    def at(self, name: str) -> None:
-        self.place = name
-
-    def texts(self, column: str) -> list[str]:
-        assert column == "text"
-        return self.rows
-
-    def graph(self, model, inputs):
-        return graph_of(model, inputs)
-
-    def calibration(self, inputs):
-        column = inputs["text"]
-        return Calibration([column.collate(column.encode(self.rows), np.arange(len(self.rows)))])
-
-    def train(self, model, inputs, *, epochs: int) -> None:
-        self.trained.append(epochs)
-
-
-def run(made: Compact, texts: list[str]) -> np.ndarray:
-    session = onnxruntime.InferenceSession(
-        made.graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    column = made.inputs["text"]
-    feed = column.collate(column.encode(texts), np.arange(len(texts)))
-    return np.asarray(session.run(None, feed)[0])
 
 
 def test_fewer_tokens_answer_the_same_where_none_was_lost() -> None:

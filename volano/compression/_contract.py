@@ -91,8 +91,18 @@ class Work(Protocol):
     def graph(self, model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         """A trained model in fp32, as it would ship."""
 
-    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
-        """Teach a network in place what the teacher answers; a killed run goes on where it was."""
+    def train(
+        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+    ) -> None:
+        """Teach a network in place what the teacher answers; a killed run goes on where it was.
+
+        Args:
+          model: The network.
+          inputs: The columns that encode for it.
+          epochs: Passes over the rows.
+          teacher: A network of the same columns whose token vectors it is to learn as well; None
+            for the answers alone.
+        """
 
 
 class Pass(Protocol):

@@ -14,6 +14,7 @@ _KINDS = {
     "distil": ("volano.compression.distil:DistilPass", 2),
     "fuse": ("volano.compression.fuse:FusePass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
+    "low_rank": ("volano.compression.low_rank:LowRankPass", 1),
     "pack": ("volano.compression.pack:PackPass", 1),
     "sparse": ("volano.compression.sparse:SparsePass", 1),
     "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),

@@ -176,7 +176,9 @@ class Lessons:
         """See `Work`."""
         return self._graph_of(model, inputs)
 
-    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
+    def train(
+        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+    ) -> None:
         """See `Work`."""
         from volano.training import distil_objective, fit
 
@@ -190,6 +192,7 @@ class Lessons:
             validation,
             plan,
             aim=distil_objective(self.task),
+            teacher=teacher,
             scratch=self._place,
             step=self.watch,
             say=self._say,

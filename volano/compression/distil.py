@@ -77,6 +77,8 @@ class DistilPass:
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
         student, inputs = _students(settings["student"]).build(model, work, settings)
-        if "epochs" in settings:
+        if settings.get("match"):
+            work.train(student, inputs, epochs=settings["epochs"], teacher=model.model)
+        elif "epochs" in settings:
             work.train(student, inputs, epochs=settings["epochs"])
         return Compact(inputs, work.graph(student, inputs), student)

@@ -63,8 +63,7 @@ def _columns(model: Compact) -> list[str]:
     )
     for name, column in model.inputs.items():
         encoder = encoders.get(name)
-        able = hasattr(encoder, "transformer") or hasattr(encoder, "keep_tokens")
-        if not isinstance(column, FittedText) or not able:
+        if not isinstance(column, FittedText) or not hasattr(encoder, "set_token_embedding"):
             continue
         if json.loads(column.tokenizer_json)["model"].get("type") == "WordPiece":
             found.append(name)
@@ -119,18 +118,14 @@ def _renumber(part: Any, places: Mapping[str, int]) -> None:
 def _keep_vectors(encoder: Any, kept: np.ndarray) -> None:
     import torch
 
-    if hasattr(encoder, "keep_tokens"):
-        encoder.keep_tokens(torch.from_numpy(kept))
-        return
-    transformer = encoder.transformer
-    old = transformer.get_input_embeddings()
+    old = encoder.token_embedding()
     table = torch.nn.Embedding(len(kept), old.embedding_dim)
     with torch.no_grad():
         table.weight.copy_(old.weight[torch.from_numpy(kept)])
-    transformer.set_input_embeddings(table)
-    transformer.config.vocab_size = len(kept)
-    if transformer.config.pad_token_id is not None:
-        transformer.config.pad_token_id = (
+    encoder.set_token_embedding(table)
+    config = getattr(getattr(encoder, "transformer", None), "config", None)
+    if config is not None and config.pad_token_id is not None:
+        config.pad_token_id = (
             int(np.flatnonzero(kept == old.padding_idx)[0])
             if (old.padding_idx is not None and (kept == old.padding_idx).any())
             else None

@@ -52,7 +52,7 @@ def graph_of(model: Any, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
         and model.fusion is None
         and all(_writes(each) is not None for each in model.encoders)
     ):
-        return _written_graph(model)
+        return _written_graph(model, inputs)
     # Here and not above: torch takes seconds to import, and models of tables do without it.
     from volano.export._traced import traced_graph
 
@@ -103,20 +103,23 @@ def _is_bert(encoder: Any) -> bool:
     return is_bert_shaped(transformer.config)
 
 
-def _writes(encoder: Any) -> Callable[[GraphWriter, Network, int], str] | None:
+Writer = Callable[[GraphWriter, "Network", int, Mapping[str, FittedColumn]], str]
+
+
+def _writes(encoder: Any) -> Writer | None:
     """What writes an encoder node by node; None where there is nothing that does."""
     if _is_bert(encoder):
         return _write_bert
     return {"pieces": _write_pieces, "words": _write_words}.get(getattr(encoder, "recipe", ""))
 
 
-def _written_graph(network: Network) -> onnx.ModelProto:
+def _written_graph(network: Network, inputs: Mapping[str, FittedColumn]) -> onnx.ModelProto:
     writer = GraphWriter()
     features = []
     for place, encoder in enumerate(network.encoders):
         write = _writes(encoder)
         assert write is not None
-        features.append(write(writer, network, place))
+        features.append(write(writer, network, place, inputs))
     joined = features[0] if len(features) == 1 else writer.node("Concat", features, axis=-1)
     head = network.head
     product = writer.node(
@@ -130,7 +133,9 @@ def _written_graph(network: Network) -> onnx.ModelProto:
     return writer.model({"outputs": (outputs, np.float32, ["rows", head.out_features])})
 
 
-def _write_bert(writer: GraphWriter, network: Network, place: int) -> str:
+def _write_bert(
+    writer: GraphWriter, network: Network, place: int, inputs: Mapping[str, FittedColumn]
+) -> str:
     prefix = f"encoders.{place}.transformer."
     weights = {
         name.removeprefix(prefix): value.detach().float().numpy()
@@ -141,11 +146,15 @@ def _write_bert(writer: GraphWriter, network: Network, place: int) -> str:
     ids = writer.input(f"{column}.ids", np.int64, shape)
     mask = writer.input(f"{column}.mask", np.int64, shape)
     config = network.encoders[place].transformer.config  # type: ignore[union-attr]
-    return write_bert_features(writer, ids, mask, weights, config)
+    most = inputs[column].max_tokens  # type: ignore[attr-defined]
+    return write_bert_features(writer, ids, mask, weights, config, most)
 
 
-def _write_pieces(writer: GraphWriter, network: Network, place: int) -> str:
+def _write_pieces(
+    writer: GraphWriter, network: Network, place: int, inputs: Mapping[str, FittedColumn]
+) -> str:
     # s E[p] : (B, 1, P) x (B, P, H)
+    del inputs
     column, shape = network.columns[place], ["rows", f"pieces_{place}"]
     pieces = writer.input(f"{column}.pieces", np.int64, shape)
     shares = writer.input(f"{column}.shares", np.float32, shape)
@@ -156,8 +165,11 @@ def _write_pieces(writer: GraphWriter, network: Network, place: int) -> str:
     return writer.node("Squeeze", [sum_B1H, one])
 
 
-def _write_words(writer: GraphWriter, network: Network, place: int) -> str:
+def _write_words(
+    writer: GraphWriter, network: Network, place: int, inputs: Mapping[str, FittedColumn]
+) -> str:
     """See `volano.models.WordsEncoder`; (B, width)."""
+    del inputs
     column, shape = network.columns[place], ["rows", f"tokens_{place}"]
     ids = writer.input(f"{column}.ids", np.int64, shape)
     mask_BT = writer.cast(writer.input(f"{column}.mask", np.int64, shape), np.float32)

@@ -27,6 +27,8 @@ from volano.models.trees import TreesModel, tree_matrix
 if TYPE_CHECKING:
     from volano.models._network import Network, build_network, load_weights, save_weights
     from volano.models.encoders._contract import Encoder, EncoderKind, encoder_kind
+    from volano.models.encoders._factors import FactoredEmbedding, FactoredLinear
+    from volano.models.encoders._heads import attention_layers, keep_heads
     from volano.models.encoders._pieces import PiecesEncoder
     from volano.models.encoders._words import WordsEncoder
     from volano.models.encoders.table import TableEncoder, table_encoder_from_config
@@ -36,6 +38,8 @@ __all__ = [
     "Encoder",
     "EncoderKind",
     "EnsembleModel",
+    "FactoredEmbedding",
+    "FactoredLinear",
     "FlatModel",
     "ForecastContext",
     "LinearForecast",
@@ -50,6 +54,7 @@ __all__ = [
     "TreesModel",
     "WordTable",
     "WordsEncoder",
+    "attention_layers",
     "build_network",
     "check_encoder",
     "choose_encoder",
@@ -60,6 +65,7 @@ __all__ = [
     "flat_split",
     "is_sparse",
     "is_table",
+    "keep_heads",
     "load_model",
     "load_weights",
     "locate",
@@ -78,13 +84,17 @@ __all__ = [
 _HOMES = {
     "Encoder": "volano.models.encoders._contract",
     "EncoderKind": "volano.models.encoders._contract",
+    "FactoredEmbedding": "volano.models.encoders._factors",
+    "FactoredLinear": "volano.models.encoders._factors",
     "Network": "volano.models._network",
     "PiecesEncoder": "volano.models.encoders._pieces",
     "TableEncoder": "volano.models.encoders.table",
     "TextEncoder": "volano.models.encoders.text",
     "WordsEncoder": "volano.models.encoders._words",
+    "attention_layers": "volano.models.encoders._heads",
     "build_network": "volano.models._network",
     "encoder_kind": "volano.models.encoders._contract",
+    "keep_heads": "volano.models.encoders._heads",
     "load_weights": "volano.models._network",
     "save_weights": "volano.models._network",
     "table_encoder_from_config": "volano.models.encoders.table",

@@ -49,9 +49,11 @@ class GraphWork:
         del model, inputs
         raise AssertionError("a pass that changes the graph alone asks for another one")
 
-    def train(self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int) -> None:
+    def train(
+        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+    ) -> None:
         """See `volano.compression.Work`."""
-        del model, inputs, epochs
+        del model, inputs, epochs, teacher
         raise AssertionError("a pass that changes the graph alone trains")
 
 

@@ -24,6 +24,7 @@ from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._feed import INFERENCE_ROWS, INFERENCE_TOKENS, Feed
 from volano.training._head_start import HeadAim, start_head
+from volano.training._matching import HiddenMatch
 from volano.training._objective import Objective, objective
 from volano.training._optimiser import (
     FlatOptimiser,
@@ -76,6 +77,7 @@ def fit(
     *,
     task: str = "classification",
     aim: Objective | None = None,
+    teacher: Network | None = None,
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -95,6 +97,7 @@ def fit(
       plan: See `plan_training`.
       task: What the target asks for.
       aim: What is to be learned; None for the task's own objective.
+      teacher: A trained network whose token vectors are learned beside it; None for nobody's.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
@@ -121,12 +124,17 @@ def fit(
     tuning = Tuning(network, plan, feeds, step, say)
     change = augmentation(network, inputs, plan, vocabularies, say)
     convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
-    run = _Run(network, change, feeds, plan, aim, dtype, pool, scratch, step, say, watch, late)
+    match = HiddenMatch(network, teacher, vocabularies, dtype) if teacher is not None else None
+    run = _Run(
+        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, late
+    )
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
             run.go()
     finally:
         network.float()
+        if match is not None:
+            match.close()
         tuning.restore()
         for parent, name, module in replaced:
             setattr(parent, name, module)
@@ -214,6 +222,7 @@ class _Run:
         feeds: tuple[Feed, Feed],
         plan: TrainPlan,
         aim: Objective,
+        match: HiddenMatch | None,
         dtype: torch.dtype,
         pool: DropoutPool | None,
         scratch: Path,
@@ -225,7 +234,7 @@ class _Run:
         self._network = network
         self._watch, self._late = watch, late
         self._train, self._validation = feeds
-        self._change = change
+        self._change, self._match = change, match
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
         self._scratch, self._report, self._say = scratch, step, say
         self.result = TrainResult(
@@ -331,6 +340,8 @@ class _Run:
         if mixed is not None:
             other = self._aim.loss(self._network, logits, targets[mixed.partner])
             loss = mixed.share * loss + (1 - mixed.share) * other
+        if self._match is not None:
+            loss = loss + self._match.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):

@@ -71,15 +71,9 @@ class WordsEncoder(nn.Module):
         """One vector for each token."""
         return self.embeddings
 
-    def keep_tokens(self, kept: Tensor) -> None:
-        """Leave the vectors of some tokens, in place.
-
-        Args:
-          kept: Their ids, int64, in the order of their new ones.
-        """
-        self.embeddings = nn.Embedding.from_pretrained(
-            self.embeddings.weight.detach()[kept].clone(), freeze=False
-        )
+    def set_token_embedding(self, table: nn.Embedding) -> None:
+        """Put others in their place."""
+        self.embeddings = table
 
     def config(self) -> dict[str, Any]:
         """What `encoder_from_config` needs."""

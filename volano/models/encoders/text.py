@@ -13,6 +13,8 @@ from volano.columns.text import FittedPieces, FittedText
 from volano.errors import AssetError
 from volano.models._pretrained import locate
 from volano.models._shapes import SEQUENCES, activation_of, pooling_of
+from volano.models.encoders._factors import FactoredEmbedding, put_factors, ranks
+from volano.models.encoders._heads import attention_layers, head_counts, keep_heads
 from volano.models.encoders._pieces import PiecesEncoder
 from volano.models.encoders._pooling import pooled
 from volano.models.encoders._sequence import (
@@ -26,8 +28,9 @@ __all__ = ["TextEncoder", "build_encoder", "encoder_from_config"]
 
 _FILLS_GAPS = ("ForMaskedLM", "ForPreTraining")
 
-_POOLING = "volano_pooling"
-"""In a config, beside what transformers keeps there."""
+_POOLING, _RANKS, _HEADS = "volano_pooling", "volano_ranks", "volano_heads"
+"""In a config, beside what transformers keeps there; the last two only where something is smaller
+than it says."""
 
 # Legend: B rows, T tokens of the longest row, H width of the encoder.
 
@@ -65,11 +68,26 @@ class TextEncoder(nn.Module):
         """What `encoder_from_config` needs."""
         config = self.transformer.config
         found: dict[str, Any] = config.to_dict() | {"model_type": config.model_type}  # type: ignore[union-attr, operator]
+        heads, thin = head_counts(self.transformer), ranks(self.transformer)
+        if any(count != config.num_attention_heads for count in heads):  # type: ignore[union-attr]
+            found[_HEADS] = heads
+        if thin:
+            found[_RANKS] = thin
         return found | {_POOLING: self.pooling}
 
     def token_embedding(self) -> nn.Embedding:
-        """One vector for each token."""
-        return self.transformer.get_input_embeddings()  # type: ignore[operator, no-any-return]
+        """One vector for each token; a short one where they are kept as two factors."""
+        found = self.transformer.get_input_embeddings()  # type: ignore[operator]
+        return found.table if isinstance(found, FactoredEmbedding) else found  # type: ignore[no-any-return]
+
+    def set_token_embedding(self, table: nn.Embedding) -> None:
+        """Put others in their place, as wide as `token_embedding` has them."""
+        found = self.transformer.get_input_embeddings()  # type: ignore[operator]
+        if isinstance(found, FactoredEmbedding):
+            found.table = table
+        else:
+            self.transformer.set_input_embeddings(table)  # type: ignore[operator]
+        self.transformer.config.vocab_size = table.num_embeddings  # type: ignore[union-attr]
 
     def hidden(self, ids: Tensor, mask_BT: Tensor | None) -> Tensor:
         """The last hidden state, (B, T, H)."""
@@ -201,5 +219,10 @@ def encoder_from_config(
 
     values = dict(config)
     pooling = values.pop(_POOLING, "average")
+    heads, thin = values.pop(_HEADS, ()), values.pop(_RANKS, {})
     built = AutoConfig.for_model(values.pop("model_type"), **values)
-    return TextEncoder(_without_pooler(AutoModel.from_config(built, **_attention())), pooling)
+    transformer = _without_pooler(AutoModel.from_config(built, **_attention()))
+    for layer, count in zip(attention_layers(transformer) if heads else (), heads, strict=True):
+        keep_heads(layer, range(count))
+    put_factors(transformer, thin)
+    return TextEncoder(transformer, pooling)
