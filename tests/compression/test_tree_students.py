@@ -107,8 +107,8 @@ def test_a_forest_is_taught_to_fewer_trees() -> None:
     teacher = Compact(fitted, graph_of(forest, fitted), forest)
     work, distil = Classroom(rows), compression_pass("distil")
     assert distil.suits(teacher, work) is None
-    settings = distil.settings(teacher, work)
-    assert [each["student"] for each in settings] == ["trees"] * 4
+    settings = [each for each in distil.settings(teacher, work) if each["student"] == "trees"]
+    assert len(settings) == 4
     made = distil.apply(teacher, work, settings[0])
     assert isinstance(made.model, TreesModel)
     assert made.model.num_trees == settings[0]["trees"]

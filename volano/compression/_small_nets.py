@@ -30,11 +30,11 @@ LEAST_GAIN = 2
 
 def suits(model: Compact) -> str | None:
     """Why there is no such student; None when there is."""
-    from volano.models import is_sparse, is_table
+    from volano.models import is_table
 
     columns = model.inputs.values()
     # A series is a row of numbers too, but one that a net would read along time.
-    if any(not is_table(each) or is_sparse(each) or each.kind == "series" for each in columns):
+    if any(not is_table(each) or each.kind == "series" for each in columns):
         return "not all inputs are columns of a table"
     if getattr(model.model, "family", "") == "linear":
         return "a linear model is as small as it can be"

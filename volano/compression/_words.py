@@ -55,7 +55,8 @@ def _sizes(model: Compact) -> list[tuple[int, int]]:
 def _vector(model: Compact, vector: int) -> int:
     """No more than the teacher has to say of a token."""
     tables = [_embedding(encoder) for encoder in model.model.encoders]
-    return min([vector, *(table.embedding_dim for table in tables if table is not None)])
+    widths: list[int] = [table.embedding_dim for table in tables if table is not None]
+    return min([vector, *widths])
 
 
 def _embedding(encoder: Any) -> Any:
@@ -63,7 +64,7 @@ def _embedding(encoder: Any) -> Any:
 
 
 def _num_weights(model: Compact, vector: int, filters: int) -> int:
-    tokens = sum(model.inputs[name].num_tokens for name in model.model.columns)  # type: ignore[attr-defined]
+    tokens: int = sum(model.inputs[name].num_tokens for name in model.model.columns)  # type: ignore[attr-defined]
     return vector * (tokens + 12 * filters * len(model.model.columns))
 
 

@@ -51,14 +51,15 @@ class WordsEncoder(nn.Module):
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor | None) -> Tensor:
         """Token ids (B, T) and mask (1 where a token is; None without padding) -> (B, width)."""
-        x_BTE = self.embeddings(ids_BT)
+        x_BTE: Tensor = self.embeddings(ids_BT)
         mask_BT1 = (torch.ones_like(ids_BT) if mask_BT is None else mask_BT).unsqueeze(2)
         mask_BT1 = mask_BT1.to(x_BTE.dtype)
         x_BTE = x_BTE * mask_BT1
         if self.training:
             x_BTE = x_BTE * (torch.rand(x_BTE.shape[:2]) >= DROPPED).unsqueeze(2) / (1 - DROPPED)
         if not self.filters:
-            return (x_BTE.sum(1) / mask_BT1.sum(1).clamp(min=1).sqrt()).float()
+            root_B1 = mask_BT1.sum(1).clamp(min=1).sqrt()
+            return x_BTE.sum(1).div(root_B1).float()
         found = []
         for span, convolution in zip(SPANS, self.convolutions, strict=True):
             padded_BET = F.pad(x_BTE.transpose(1, 2), ((span - 1) // 2, span // 2))
