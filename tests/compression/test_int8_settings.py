@@ -69,7 +69,7 @@ def test_the_first_setting_is_what_int8_was():
 
 def test_each_setting_has_a_name_of_its_own():
     model, work = Compact({}, product_graph(64, 64)), GraphWork(Calibration([]))
-    for kind in ("int8",):
+    for kind in ("int8", "int4", "fp16"):
         made = compression_pass(kind)
         settings = made.settings(model, work)
         names = [made.label(each) for each in settings]  # type: ignore[attr-defined]
