@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-import torch
-from transformers import BertConfig, BertModel
+from graphs import answers, apart, feeds, text_graph
 
-from volano.columns.text import FittedText, train_tokenizer
 from volano.compression import (
     Calibration,
     Candidate,
@@ -21,54 +18,16 @@ from volano.compression import (
     pass_version,
 )
 from volano.errors import SpecError
-from volano.export import graph_of
-from volano.models import Network, TextEncoder
 from volano.testing import GraphWork
-
-TOKENS = 200
 
 
 @pytest.fixture(scope="module")
 def graph() -> onnx.ModelProto:
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=TOKENS,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=256,
-        max_position_embeddings=24,
-    )
-    network = Network(("text",), [TextEncoder(BertModel(config, add_pooling_layer=False))], 6)
-    with torch.no_grad():
-        network.head.weight.mul_(4)
-        # A channel that is far larger than the others, as fine-tuned transformers have.
-        layer = network.encoders[0].transformer.encoder.layer[0]
-        layer.attention.output.LayerNorm.weight[3] = 12.0
-    column = FittedText("text", train_tokenizer(["good tea", "bad tea"] * 9, 300), 24)
-    return graph_of(network.eval(), {"text": column})
-
-
-def feeds(number: int, seed: int) -> list[dict[str, np.ndarray]]:
-    random = np.random.default_rng(seed)
-    return [
-        {
-            "text.ids": random.integers(1, TOKENS, (8, tokens)),
-            "text.mask": np.ones((8, tokens), np.int64),
-        }
-        for tokens in random.integers(3, 20, number)
-    ]
+    return text_graph()
 
 
 def int8(graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
     return compression_pass("int8").apply(Compact({}, graph), GraphWork(calibration), {}).graph
-
-
-def answers(graph: onnx.ModelProto, batches: list[dict[str, np.ndarray]]) -> np.ndarray:
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return np.concatenate([session.run(None, batch)[0] for batch in batches])
 
 
 def test_int8_is_close_smaller_and_the_same_each_time(graph):
@@ -83,8 +42,7 @@ def test_int8_is_close_smaller_and_the_same_each_time(graph):
     assert small.ByteSize() < 0.4 * graph.ByteSize()
     onnx.checker.check_model(graph, full_check=False)
     wanted, found = answers(graph, feeds(10, 1)), answers(small, feeds(10, 1))
-    # Deviation as a share of how much the answers differ among themselves.
-    assert np.sqrt(np.mean((wanted - found) ** 2)) < 0.15 * wanted.std()
+    assert apart(wanted, found) < 0.15
     kinds = {node.op_type for node in small.graph.node}
     assert {"QAttention", "MatMulIntegerToFloat"} <= kinds
 
@@ -109,7 +67,7 @@ def test_a_graph_without_products_is_refused():
 
 def test_unknown_passes_name_the_nearest():
     assert pass_kinds() == [
-        "distil", "fuse", "int8", "low_rank", "pack", "sparse", "vocabulary",
+        "distil", "fp16", "fuse", "int4", "int8", "low_rank", "pack", "sparse", "vocabulary",
     ]  # fmt: skip
     assert all(pass_version(kind) == compression_pass(kind).version for kind in pass_kinds())
     with pytest.raises(SpecError, match=r"(?s)no compression pass 'int9'.*Did you mean int8"):

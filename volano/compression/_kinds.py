@@ -12,7 +12,9 @@ __all__ = ["compression_pass", "pass_kinds", "pass_version"]
 
 _KINDS = {
     "distil": ("volano.compression.distil:DistilPass", 2),
+    "fp16": ("volano.compression.fp16:Fp16Pass", 1),
     "fuse": ("volano.compression.fuse:FusePass", 1),
+    "int4": ("volano.compression.int4:Int4Pass", 1),
     "int8": ("volano.compression.int8:Int8Pass", 3),
     "low_rank": ("volano.compression.low_rank:LowRankPass", 1),
     "pack": ("volano.compression.pack:PackPass", 1),
