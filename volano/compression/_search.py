@@ -89,7 +89,7 @@ def search(
       measure: Makes a bundle and measures it; None where that fails.
       long: Whether there is time for more than the first setting of each pass.
     """
-    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure, long=long)
+    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
     yield from trying.finished(Attempt("", (), teacher))
     for teaching in trying.passes:
         if teaching.makes != "student":
@@ -106,20 +106,17 @@ def search(
             yield from trying.halving(teaching, settings)
         else:
             yield from trying.student(teaching, _part(settings[0], SHORT))
+    if long:
+        yield from trying.rest()
 
 
 class _Trying:
     def __init__(
-        self,
-        teacher: Compact,
-        work: Lessons,
-        passes: Sequence[Pass],
-        measure: Measure,
-        *,
-        long: bool,
+        self, teacher: Compact, work: Lessons, passes: Sequence[Pass], measure: Measure
     ) -> None:
-        self.passes, self._long = passes, long
+        self.passes = passes
         self._teacher, self._work, self._measure = teacher, work, measure
+        self._finished: list[Attempt] = []
 
     def finished(self, start: Attempt, *, look: bool = False) -> Iterator[Attempt]:
         """A model after the passes that need no teacher: with none of those that leave a model, and
@@ -127,8 +124,7 @@ class _Trying:
 
         Args:
           start: The model.
-          look: Whether a first look at it is all that is wanted; else, where there is time, each
-            pass that changes the graph is also tried alone, and in all its settings.
+          look: Whether a first look at it is all that is wanted; else `rest` comes back to it.
         """
         models = [start]
         for each in self.passes:
@@ -141,23 +137,26 @@ class _Trying:
                 models.append(attempt)
         for model in models:
             yield from self._graphs(model)
-            if self._long and not look:
-                yield from self._alone(model)
+        if not look:
+            self._finished += models
 
-    def _alone(self, start: Attempt) -> Iterator[Attempt]:
-        """A model after each of the passes that change its graph, in each setting: but for those
-        that a chain of all of them begins with.
+    def rest(self) -> Iterator[Attempt]:
+        """What is tried with the time that is left: all that was made after each of the passes that
+        change its graph alone, in each setting; but for those that a chain of all of them begins
+        with.
         """
-        first = True
-        for each in self.passes:
-            if each.makes != "graph" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
-                continue
-            settings = list(each.settings(start.made, self._work))  # type: ignore[arg-type]
-            for setting in settings[1:] if first else settings:
-                if self._late():
-                    return
-                yield self._tried(start, each, setting, _difference(settings[0], setting))
-            first = False
+        for start in self._finished:
+            first = True
+            for each in self.passes:
+                if each.makes != "graph" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
+                    continue
+                settings = list(each.settings(start.made, self._work))  # type: ignore[arg-type]
+                for setting in settings[1:] if first else settings:
+                    if self._late():
+                        return
+                    other = "" if hasattr(each, "label") else _difference(settings[0], setting)
+                    yield self._tried(start, each, setting, other)
+                first = False
 
     def _graphs(self, start: Attempt) -> Iterator[Attempt]:
         """A model after the passes that change its graph, one after the other."""
