@@ -39,7 +39,8 @@ def suits(model: Compact) -> str | None:
 
 def settings(model: Compact, work: Work) -> Sequence[Settings]:
     """A third of the layers, then a half, then one; and a third with half of their neurons. At the
-    end those with short embeddings too: a third, and a half with half of their heads and neurons.
+    end those with short embeddings too: a third, and a half with half of their heads and neurons;
+    and a third that learns token vectors as well, which takes about twice as long.
     """
     depth = max(_depths(model))
     epochs = max(1, min(10, round(ROWS_LEARNED / max(1, work.num_rows))))
@@ -56,6 +57,8 @@ def settings(model: Compact, work: Work) -> Sequence[Settings]:
         if short:
             last.append({**found[min(1, len(found) - 1)], **thin, "heads": 0.5, "rank": RANK})
         found.insert(1, {**found[0], **thin})
+    if found:
+        last.append({**found[0], "match": "hidden"})
     return [*found, *last]
 
 
@@ -85,7 +88,7 @@ def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[
         found = importances(student, layers, batches, task=work.task, seed=work.seed)
         matters = dict(zip(layers, found, strict=True))
     for encoder in student.encoders:
-        layers = _layers_of(encoder)
+        layers = list(_layers_of(encoder))
         count = settings["layers"]
         if len(layers) > count:
             # The last one shapes what the head reads, the first what all others build on.

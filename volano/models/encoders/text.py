@@ -78,7 +78,7 @@ class TextEncoder(nn.Module):
     def token_embedding(self) -> nn.Embedding:
         """One vector for each token; a short one where they are kept as two factors."""
         found = self.transformer.get_input_embeddings()  # type: ignore[operator]
-        return found.table if isinstance(found, FactoredEmbedding) else found  # type: ignore[no-any-return]
+        return found.table if isinstance(found, FactoredEmbedding) else found
 
     def set_token_embedding(self, table: nn.Embedding) -> None:
         """Put others in their place, as wide as `token_embedding` has them."""
