@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 __all__ = [
     "FUSED",
+    "SMALLEST_WEIGHT",
     "Copy",
     "attributes_of",
     "biases_of",
