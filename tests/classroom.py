@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,16 @@ def network(layers: int = 3, vocabulary: int = 300) -> tuple[Network, FittedText
     return Network(("text",), [encoder], 2).eval(), column
 
 
-def wordpiece() -> str:
+WORDS = ("the", "is", "tea", "lamp", "book", "good", "bad", "never", "used", "##ever")
+
+
+def wordpiece(words: Sequence[str] = WORDS) -> str:
+    """A tokenizer that knows some words and all letters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     letters = "abcdefghijklmnopqrstuvwxyz"
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{x}" for x in letters)]
-    tokens += ["the", "is", "tea", "lamp", "book", "good", "bad", "never", "used", "##ever"]
+    tokens += words
     made = Tokenizer(
         models.WordPiece({token: place for place, token in enumerate(tokens)}, unk_token="[UNK]")
     )

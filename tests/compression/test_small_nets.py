@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from small_tables import columns, split, truth
 
 import volano
-from volano.columns import Encoded, EncodedSplit, column_kind
+from volano.columns import EncodedSplit, column_kind
 from volano.columns.category import FittedCategory
 from volano.compression import Compact, compression_pass
 from volano.compression._lessons import STUDENT_RATE, student_plan
@@ -21,34 +22,6 @@ from volano.tasks.classification import Classification
 from volano.training import distil_objective, fit, fit_tree_student
 
 NUM_ROWS = 1500
-
-
-def columns() -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Two numbers, of which one may be missing, and a name; fitted, and their cells."""
-    random = np.random.default_rng(0)
-    cells = {
-        "size": [f"{value:.3f}" for value in random.normal(0, 1, NUM_ROWS)],
-        "age": [f"{value:.3f}" for value in random.uniform(0, 1, NUM_ROWS)],
-        "kind": random.choice(["red", "green", "blue"], NUM_ROWS).tolist(),
-    }
-    cells["age"][::50] = [""] * len(cells["age"][::50])
-    fitted = {
-        name: column_kind(kind).fit(name, cells[name], column_kind(kind).Options().model_dump())
-        for name, kind in (("size", "number"), ("age", "number"), ("kind", "category"))
-    }
-    return fitted, cells
-
-
-def split(fitted: dict[str, Any], cells: dict[str, list[str]], target: np.ndarray) -> EncodedSplit:
-    encoded = {name: Encoded(column.encode(cells[name]).arrays) for name, column in fitted.items()}
-    return EncodedSplit(encoded, target.astype(np.float32))
-
-
-def truth(cells: dict[str, list[str]]) -> np.ndarray:
-    size = np.array(cells["size"], float)
-    age = np.array([float(value or 0) for value in cells["age"]])
-    kind = np.array([{"red": 1.0, "green": -1.0, "blue": 0.0}[name] for name in cells["kind"]])
-    return np.asarray(2 * size * (age > 0.5) + kind)
 
 
 class Classroom:
@@ -96,7 +69,7 @@ def mlps(model: Compact, work: Classroom) -> list[Any]:
 
 
 def test_a_forest_is_taught_to_a_net(tmp_path: Path) -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS, missing=True)
     odds = truth(cells)
     lesson = np.stack([np.zeros(NUM_ROWS), odds, np.full(NUM_ROWS, -1.0)], axis=1)
     rows = split(fitted, cells, lesson)
@@ -131,7 +104,7 @@ def test_a_forest_is_taught_to_a_net(tmp_path: Path) -> None:
 
 
 def test_a_number_is_answered_in_its_own_unit(tmp_path: Path) -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS, missing=True)
     number = 1000 + 70 * truth(cells)
     rows = split(fitted, cells, np.stack([number, np.full(NUM_ROWS, np.nan)], axis=1))
     work = Classroom("regression", rows, tmp_path)
@@ -142,7 +115,7 @@ def test_a_number_is_answered_in_its_own_unit(tmp_path: Path) -> None:
 
 
 def test_only_nets_much_smaller_than_their_teacher_are_tried(tmp_path: Path) -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS, missing=True)
     rows = split(fitted, cells, np.zeros((NUM_ROWS, 3)))
     work = Classroom("classification", rows, tmp_path)
     found = {}
@@ -163,7 +136,7 @@ def forest_of(fitted: dict[str, Any]) -> Any:
 def test_what_a_net_cannot_read_or_shrink_has_none() -> None:
     from volano.compression import _small_nets
 
-    fitted, _ = columns()
+    fitted, _ = columns(NUM_ROWS, missing=True)
     text = column_kind("text").fit("text", ["a b"] * 9, {"encoder": "pieces", "buckets": 256})
     model = Network((), (), 2, TableEncoder(table_features(fitted)))
     assert "not all inputs" in str(_small_nets.suits(Compact({"text": text}, None, model)))  # type: ignore[arg-type]
@@ -177,7 +150,7 @@ def test_what_a_net_cannot_read_or_shrink_has_none() -> None:
     ("encoders", "rate"), [([], 1e-3), ([WordsEncoder(9, vector=4, filters=0)], 3e-3)]
 )
 def test_how_a_student_learns(encoders: list[Any], rate: float) -> None:
-    table = None if encoders else TableEncoder(table_features(columns()[0]))
+    table = None if encoders else TableEncoder(table_features(columns(NUM_ROWS, missing=True)[0]))
     network = Network(("text",) * len(encoders), encoders, 2, table)
     plan = student_plan(network, 9000, epochs=7, seed=3)
     assert (plan.epochs, plan.seed, plan.patience, plan.dropout) == (7, 3, 0, 0.0)

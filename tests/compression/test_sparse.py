@@ -9,17 +9,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
+from graphs import text_graph
 from onnx import TensorProto, helper, numpy_helper
-from transformers import BertConfig, BertModel
 
 import volano
 from volano.columns.category import FittedCategory
 from volano.columns.text import FittedText, train_tokenizer
 from volano.compression import Calibration, Compact, compression_pass
 from volano.compression._pruning import DAMPING, pruned
-from volano.export import graph_of, write_bundle
-from volano.models import Network, TextEncoder
+from volano.export import write_bundle
 from volano.tasks.classification import Classification
 from volano.testing import GraphWork
 
@@ -125,27 +123,14 @@ def test_inputs_that_are_never_there_cost_nothing() -> None:
     np.testing.assert_allclose(nothing, pruned(weight, gram, "magnitude", (2, 4)), rtol=1e-6)
 
 
-TOKENS = 200
-
-
 @pytest.fixture(scope="module")
 def column() -> FittedText:
     return FittedText("text", train_tokenizer(["good tea", "bad tea"] * 9, 300), 24)
 
 
 @pytest.fixture(scope="module")
-def bert(column: FittedText) -> onnx.ModelProto:
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=TOKENS,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=256,
-        max_position_embeddings=24,
-    )
-    network = Network(("text",), [TextEncoder(BertModel(config, add_pooling_layer=False))], 6)
-    return graph_of(network.eval(), {"text": column})
+def bert() -> onnx.ModelProto:
+    return text_graph()
 
 
 def feeds(number: int, seed: int) -> list[dict[str, np.ndarray]]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_tables import columns, split, truth
 
-from volano.columns import Encoded, EncodedSplit, column_kind
+from volano.columns import EncodedSplit
 from volano.compression import Compact, compression_pass
 from volano.compression._variants import exchanged
 from volano.export import graph_of
@@ -17,35 +18,8 @@ from volano.training import fit_tree_student
 NUM_ROWS = 3000
 
 
-def columns() -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Two numbers and a name, fitted, and their cells."""
-    random = np.random.default_rng(0)
-    cells = {
-        "size": [f"{value:.3f}" for value in random.normal(0, 1, NUM_ROWS)],
-        "age": [f"{value:.3f}" for value in random.uniform(0, 1, NUM_ROWS)],
-        "kind": random.choice(["red", "green", "blue"], NUM_ROWS).tolist(),
-    }
-    fitted = {
-        name: column_kind(kind).fit(name, cells[name], column_kind(kind).Options().model_dump())
-        for name, kind in (("size", "number"), ("age", "number"), ("kind", "category"))
-    }
-    return fitted, cells
-
-
-def split(fitted: dict[str, Any], cells: dict[str, list[str]], target: np.ndarray) -> EncodedSplit:
-    encoded = {name: Encoded(column.encode(cells[name]).arrays) for name, column in fitted.items()}
-    return EncodedSplit(encoded, target)
-
-
-def truth(cells: dict[str, list[str]]) -> np.ndarray:
-    """What a good model would say of a row: a number that all columns have a part in."""
-    size, age = (np.array(cells[name], float) for name in ("size", "age"))
-    kind = np.array([{"red": 1.0, "green": -1.0, "blue": 0.0}[name] for name in cells["kind"]])
-    return 2 * size * (age > 0.5) + kind
-
-
 def test_two_classes_are_learned_without_labels() -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS)
     odds = truth(cells)
     logits = np.stack([np.zeros(NUM_ROWS), odds], axis=1)
     lesson = np.concatenate([logits, np.full((NUM_ROWS, 1), -1.0)], axis=1)
@@ -61,7 +35,7 @@ def test_two_classes_are_learned_without_labels() -> None:
 
 
 def test_three_classes_and_what_is_right_of_them() -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS)
     odds = truth(cells)
     logits = np.stack([-odds, np.zeros(NUM_ROWS), odds], axis=1)
     right = logits.argmax(1)
@@ -72,7 +46,7 @@ def test_three_classes_and_what_is_right_of_them() -> None:
 
 
 def test_a_number_is_learned_as_it_is() -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS)
     number = 100 + 7 * truth(cells)
     right = number + np.random.default_rng(1).normal(0, 7, NUM_ROWS)
     right[::2] = np.nan  # nobody knows
@@ -99,7 +73,7 @@ class Classroom:
 
 
 def test_a_forest_is_taught_to_fewer_trees() -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS)
     odds = truth(cells)
     logits = np.stack([np.zeros(NUM_ROWS), odds], axis=1)
     rows = split(fitted, cells, np.concatenate([logits, np.full((NUM_ROWS, 1), -1.0)], axis=1))
@@ -133,7 +107,7 @@ def test_cells_come_from_other_rows_of_their_column() -> None:
 
 @pytest.mark.parametrize("rounds", [5, 300])
 def test_progress_is_told(rounds: int) -> None:
-    fitted, cells = columns()
+    fitted, cells = columns(NUM_ROWS)
     told: list[tuple[float, float]] = []
     rows = split(fitted, cells, np.stack([truth(cells), truth(cells)], axis=1))
     fit_tree_student(

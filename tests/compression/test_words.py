@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from classroom import wordpiece
 from transformers import BertConfig, BertModel
 
 import volano
@@ -40,26 +40,14 @@ TEXTS = [f"the {thing} is {word}" for thing in THINGS for word in ("good", "not 
 GOOD = np.array([0, 1, 1] * len(THINGS))
 
 
-def wordpiece() -> str:
-    letters = "abcdefghijklmnopqrstuvwxyz"
+def tokenizer() -> str:
     words = sorted({word for text in TEXTS for word in text.split()})
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
-    tokens += [*words, *(f"{word}s" for word in words)]
-    made = Tokenizer(
-        models.WordPiece({token: place for place, token in enumerate(tokens)}, unk_token="[UNK]")
-    )
-    made.normalizer = normalizers.BertNormalizer()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return str(made.to_str())
+    return wordpiece([*words, *(f"{word}s" for word in words)])
 
 
 def teacher(layers: int = 3) -> Compact:
     torch.manual_seed(0)
-    column = FittedText("text", wordpiece(), 16)
+    column = FittedText("text", tokenizer(), 16)
     config = BertConfig(
         vocab_size=column.num_tokens,
         hidden_size=64,
@@ -169,7 +157,7 @@ def test_the_promises_of_an_encoder_are_kept(filters: int) -> None:
 
         encoder_from_config = staticmethod(encoder_kind("text").encoder_from_config)
 
-    column = FittedText("text", wordpiece(), 16)
+    column = FittedText("text", tokenizer(), 16)
     check_encoder(Words, column, ["good", *TEXTS[:3]])  # type: ignore[arg-type]
 
 
