@@ -208,7 +208,7 @@ def test_passes_on_the_graph_follow_each_other_and_stand_alone(
         teacher, Classroom(TEXTS), ["one", "two"], lambda _: Measured(1.0, 1, 1.0), long=long
     )
     names = [each.name for each in found]
-    assert names == ["one", "one-two", *(["one-2", "two", "two-3"] if long else [])]
+    assert names == ["one", "one-two", *(["one-2", "two", "two-3"] if long else ["two"])]
 
 
 def test_a_pass_that_fails_is_a_finding() -> None:

@@ -106,8 +106,7 @@ def search(
             yield from trying.halving(teaching, settings)
         else:
             yield from trying.student(teaching, _part(settings[0], SHORT))
-    if long:
-        yield from trying.rest()
+    yield from trying.rest(long=long)
 
 
 class _Trying:
@@ -140,10 +139,12 @@ class _Trying:
         if not look:
             self._finished += models
 
-    def rest(self) -> Iterator[Attempt]:
-        """What is tried with the time that is left: all that was made after each of the passes that
-        change its graph alone, in each setting; but for those that a chain of all of them begins
-        with.
+    def rest(self, *, long: bool) -> Iterator[Attempt]:
+        """What is tried last: all that was made after each of the passes that change its graph, by
+        itself; but for the one that a chain of all of them begins with.
+
+        Args:
+          long: Whether in each setting, or in the first.
         """
         for start in self._finished:
             first = True
@@ -151,10 +152,12 @@ class _Trying:
                 if each.makes != "graph" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
                     continue
                 settings = list(each.settings(start.made, self._work))  # type: ignore[arg-type]
+                usual = settings[0]
+                settings = settings if long else [usual]
                 for setting in settings[1:] if first else settings:
                     if self._late():
                         return
-                    other = "" if hasattr(each, "label") else _difference(settings[0], setting)
+                    other = "" if hasattr(each, "label") else _difference(usual, setting)
                     yield self._tried(start, each, setting, other)
                 first = False
 
