@@ -50,6 +50,9 @@ VALIDATION_ROWS = 4000
 MOST_VARIANTS = 4
 """Of each row, that a teacher is asked about where there is a budget for it."""
 
+ASKING = 0.25
+"""Share of a budget in which a teacher may be asked: what is left is for its students."""
+
 MOST_AGREEMENT = 0.9
 """Share of the rows on which a smaller model answers as the one that it was made of, where that one
 is right more often than that. An average may hide that many answers changed for the worse and as
@@ -99,6 +102,8 @@ class Making:
         self.compared = 0
         self.told: dict[str, int] = {}
         self._models: dict[str, Compact] = {}
+        # Rows a second of each as it was trained.
+        self._rates: dict[str, float] = {}
         # What each answers as it was trained, and how far what is made of it has to agree.
         self._teachers: dict[str, tuple[np.ndarray, float]] = {}
         # With its column, so that no other can have its id.
@@ -163,16 +168,17 @@ class Making:
         passes = _passes(settings, whole=whole, network=start.model.family == "network")
         if not passes:
             return
+        variants = 1 if budget is None else self._variants(model, budget)
         lessons = Lessons(
             self._prepared,
             Snapshot.open(context.parent("data")),
             self._task.kind,
             load(context.out / "candidates" / shown, threads=1),
-            self._scratch(model, 1 if budget is None else MOST_VARIANTS),
+            self._scratch(model, variants),
             seed=context.spec.train.seed,
             step=context.progress.step,
             deadline=math.inf if budget is None else time.monotonic() + budget,
-            variants=1 if budget is None else MOST_VARIANTS,
+            variants=variants,
             graph_of=graph_of,
             unlabelled=lambda: self._given(settings),
         )
@@ -188,6 +194,12 @@ class Making:
                 from volano.training import release_cores
 
                 release_cores()
+
+    def _variants(self, model: str, budget_s: float) -> int:
+        """Variants of each row that the teacher can be asked about in its share of the time."""
+        rows_per_s = self._rates[model]
+        asked = ASKING * budget_s * rows_per_s / max(1, self._prepared.split("train").num_rows)
+        return max(1, min(MOST_VARIANTS, round(asked) - 1))
 
     def _given(self, settings: CompressSpec) -> tuple[Mapping[str, Sequence[Any]], Sequence[int]]:
         """Rows that nobody has labelled, and what an endpoint calls the first of them."""
@@ -269,6 +281,8 @@ class Making:
         likelihoods = self._scores(bundle, self.judge.selection, known, inputs)
         facts = {"model": model, **measure_speed(bundle, self.rows)}
         facts |= self._agreement(model, bundle, inputs, trained=trained)
+        if trained:
+            self._rates[model] = facts["rows_per_s"]
         mixed = self._models[model].model.family == "ensemble" and not taught
         size = bundle_size(folder)
         return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
