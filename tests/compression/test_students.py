@@ -13,7 +13,7 @@ from classroom import TEXTS, Classroom, network, run, wordpiece
 from volano.columns import Encoded, EncodedSplit, Ragged
 from volano.columns.text import FittedPieces, FittedText
 from volano.compression import Calibration, Compact, compression_pass
-from volano.compression._search import Measured, search
+from volano.compression._search import Measured, _by_kinds, search
 from volano.compression._variants import varied
 from volano.export import graph_of
 from volano.models import Network, PiecesEncoder
@@ -209,6 +209,48 @@ def test_passes_on_the_graph_follow_each_other_and_stand_alone(
     )
     names = [each.name for each in found]
     assert names == ["one", "one-two", *(["one-2", "two", "two-3"] if long else ["two"])]
+
+
+def test_the_best_of_each_kind_is_finished_first() -> None:
+    looks = [
+        ({"student": "a", "size": 1}, Measured(0.9, 1, 1.0)),
+        ({"student": "a", "size": 2}, Measured(0.95, 1, 1.0)),
+        ({"student": "b", "size": 3}, Measured(0.5, 1, 1.0)),
+        ({"student": "a", "size": 4}, Measured(0.8, 1, 1.0)),
+        ({"student": "b", "size": 5}, Measured(0.4, 1, 1.0)),
+    ]
+    assert [each["size"] for each in _by_kinds(looks)] == [2, 3, 1, 5, 4]
+
+
+def test_looks_take_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what nobody has looked at is trained to the end with what is left."""
+    clock = [0.0]
+    monkeypatch.setattr("volano.compression._search.time.monotonic", lambda: clock[0])
+
+    class Teaching(Rounding):
+        makes = "student"
+
+        def label(self, settings):
+            return f"s{settings['size']}"
+
+        def apply(self, model, work, settings):
+            clock[0] += settings["epochs"]
+            return Compact(model.inputs, model.graph)
+
+    students = Teaching("distil", *({"size": size, "epochs": 8} for size in range(5)))
+    monkeypatch.setattr("volano.compression._search.compression_pass", lambda name: students)
+    model, column = network()
+    teacher = Compact({"text": column}, graph_of(model, {"text": column}), model)
+    work = Classroom(TEXTS)
+    work.deadline = 12.0
+    tried = search(
+        teacher,
+        work,
+        ["distil"],
+        lambda attempt: Measured(dict(attempt.steps)["distil"]["size"], 1, 1.0),
+        long=True,
+    )
+    assert [each.name for each in tried] == ["s0-look", "s1-look", "s2-look", "s2"]
 
 
 def test_a_pass_that_fails_is_a_finding() -> None:

@@ -1,8 +1,9 @@
 """The search for smaller models: chains of passes, cheap looks first, each result measured.
 
 Students are trained for a part of their time first. Those that another one beats in quality, bytes
-and speed alike are given up; the others are trained to the end, the best first, as long as there is
-time (Jamieson and Talwalkar, `Successive Halving <https://arxiv.org/abs/1502.07943>`_, 2016).
+and speed alike are given up; the others are trained to the end, the best of each kind first, as
+long as there is time (Jamieson and Talwalkar, `Successive Halving
+<https://arxiv.org/abs/1502.07943>`_, 2016).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ __all__ = ["Attempt", "Measured", "search"]
 
 FIRST_LOOK = 0.25
 """Share of a student's epochs after which it is first measured."""
+
+LOOKING = 0.5
+"""Share of the time that looks may take."""
 
 SHORT = 0.5
 """Share of its epochs where nobody asked for a search: a turn should not wait for it."""
@@ -187,11 +191,14 @@ class _Trying:
             yield from self.finished(attempt, look=bool(mark))
 
     def halving(self, teaching: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
-        """All students for a while, then those that are worth it to the end."""
+        """Students for a while, in half of the time; then those that are worth it to the end, the
+        best of each kind first; and what nobody has looked at with the time that is left.
+        """
+        half = time.monotonic() + LOOKING * (self._work.deadline - time.monotonic())
         looks: list[tuple[Settings, Measured]] = []
-        for each in settings:
-            if self._late():
-                return
+        unseen = list(settings)
+        while unseen and time.monotonic() < half:
+            each = unseen.pop(0)
             best: Measured | None = None
             first = _part(each, FIRST_LOOK)
             for attempt in self.student(teaching, first, "-look" if first != each else ""):
@@ -204,12 +211,11 @@ class _Trying:
             (each, found)
             for each, found in looks
             if not any(other.beats(found) for _, other in looks)
+            and _part(each, FIRST_LOOK) != each  # else the look was all there is
         ]
-        for each, _ in sorted(left, key=lambda item: -item[1].quality):
+        for each in [*_by_kinds(left), *unseen]:
             if self._late():
                 return
-            if _part(each, FIRST_LOOK) == each:
-                continue  # the look was all there is
             yield from self.student(teaching, each)
 
     def _late(self) -> bool:
@@ -236,6 +242,17 @@ class _Trying:
             attempt.made = None
         attempt.seconds = attempt.seconds or time.monotonic() - started
         return attempt
+
+
+def _by_kinds(looks: Sequence[tuple[Settings, Measured]]) -> list[Settings]:
+    """The best of each kind of student, the best kind first; then the second of each, and so on."""
+    places: dict[Any, int] = {}
+    order = []
+    for each, found in sorted(looks, key=lambda item: -item[1].quality):
+        kind = each.get("student")
+        places[kind] = places.get(kind, -1) + 1
+        order.append((places[kind], -found.quality, each))
+    return [each for *_, each in sorted(order, key=lambda item: item[:2])]
 
 
 def _part(settings: Settings, share: float) -> Settings:
