@@ -156,18 +156,21 @@ def turn(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """data, prepare, train, evaluate, compress, deploy; then the gate's verdict and a report."""
     with _wheel(folder) as wheel:
         made, serving = wheel.turn(), _serving(wheel)
-    _result(made.record, as_json, lambda: _show_turn(made, serving))
+    _result(made.record, as_json, lambda: _show_turn(made, *serving))
 
 
-def _show_turn(made: Turn, champion: int | None) -> None:
+def _show_turn(made: Turn, champion: int | None, picked: str | None) -> None:
     from volano.wheel import turn_lines
 
-    print("\n".join(turn_lines(made, champion=champion)))
+    print("\n".join(turn_lines(made, champion=champion, picked=picked)))
 
 
-def _serving(wheel: Wheel) -> int | None:
+def _serving(wheel: Wheel) -> tuple[int | None, str | None]:
+    """The turn that serves, and which of its candidates where a person picked one."""
+    from volano.wheel import picked_by_hand
+
     champion = wheel.store.champion()
-    return champion.turn if champion else None
+    return (champion.turn, picked_by_hand(wheel.store, champion)) if champion else (None, None)
 
 
 @app.command()
@@ -409,7 +412,7 @@ def show(
     """Show one turn."""
     with _wheel(folder) as wheel:
         made, serving = wheel.show(number), _serving(wheel)
-    _result(made.record, as_json, lambda: _show_turn(made, serving))
+    _result(made.record, as_json, lambda: _show_turn(made, *serving))
 
 
 @app.command()

@@ -28,7 +28,7 @@ def suits(model: Compact) -> str | None:
     if getattr(model.model, "family", "") != "network":
         return "it is no network"
     if not any(isinstance(column, FittedText) for column in model.inputs.values()):
-        return "there is no text to read in pieces"
+        return "there is no text that is read in tokens"
     if any(not isinstance(model.inputs[name], FittedText) for name in model.model.columns):
         return "there are photos or sounds beside the text"
     return None

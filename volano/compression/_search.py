@@ -132,7 +132,11 @@ class _Trying:
         models = [start]
         for each in self.passes:
             last = models[-1].made
-            if each.makes != "model" or last is None or each.suits(last, self._work) is not None:
+            if each.makes != "model" or last is None:
+                continue
+            if (refused := each.suits(last, self._work)) is not None:
+                if not start.name:
+                    yield Attempt(each.name, ((each.name, {}),), None, f"does not apply: {refused}")
                 continue
             attempt = self._tried(models[-1], each, each.settings(last, self._work)[0])
             yield attempt
@@ -145,7 +149,8 @@ class _Trying:
 
     def rest(self, *, long: bool) -> Iterator[Attempt]:
         """What is tried last: all that was made after each of the passes that change its graph, by
-        itself; but for the one that a chain of all of them begins with.
+        itself; but for the one that a chain of all of them begins with. And the best model after
+        the passes that leave one, in their other settings.
 
         Args:
           long: Whether in each setting, or in the first.
@@ -164,6 +169,26 @@ class _Trying:
                     other = "" if hasattr(each, "label") else _difference(usual, setting)
                     yield self._tried(start, each, setting, other)
                 first = False
+        if long:
+            for start in self._finished[:1]:
+                yield from self._others(start)
+
+    def _others(self, start: Attempt) -> Iterator[Attempt]:
+        """A model after the passes that leave one, in all settings but their first, and after those
+        that change the graph of each.
+        """
+        for each in self.passes:
+            if each.makes != "model" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
+                continue
+            usual, *others = each.settings(start.made, self._work)  # type: ignore[arg-type]
+            for setting in others:
+                if self._late():
+                    return
+                other = "" if hasattr(each, "label") else _difference(usual, setting)
+                attempt = self._tried(start, each, setting, other)
+                yield attempt
+                if attempt.made is not None:
+                    yield from self._graphs(attempt)
 
     def _graphs(self, start: Attempt) -> Iterator[Attempt]:
         """A model after the passes that change its graph, one after the other."""

@@ -41,7 +41,7 @@ def suits(model: Compact) -> str | None:
         return "it is no network"
     columns = [model.inputs[name] for name in model.model.columns]
     if not columns or not all(isinstance(column, FittedText) for column in columns):
-        return "there is no text, or something beside it, that is not read in tokens"
+        return "not every column is a text that is read in tokens"
     return None if _sizes(model) else "it has few numbers beside those of its tokens"
 
 

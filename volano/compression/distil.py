@@ -60,8 +60,10 @@ class DistilPass:
     def suits(self, model: Compact, work: Work) -> str | None:
         if work.task not in TASKS:
             return f"there are no students for {work.task}"
-        reasons = [_students(kind).suits(model) for kind in _KINDS]
-        return None if None in reasons else "; ".join(str(reason) for reason in reasons)
+        reasons = {kind: _students(kind).suits(model) for kind in _KINDS}
+        if None in reasons.values():
+            return None
+        return "; ".join(f"{kind}: {reason}" for kind, reason in reasons.items())
 
     def settings(self, model: Compact, work: Work) -> Sequence[Settings]:
         return [

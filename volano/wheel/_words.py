@@ -97,12 +97,13 @@ def _milliseconds(value_ms: float) -> str:
     return f"{value_ms:.1f} ms" if value_ms >= 0.1 else f"{value_ms * 1000:.0f} µs"
 
 
-def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
+def turn_lines(turn: Turn, *, champion: int | None, picked: str | None = None) -> list[str]:
     """A turn, and what to do next.
 
     Args:
       turn: The turn.
       champion: The turn that serves now.
+      picked: Which of its candidates serves, where a person picked another than the turn chose.
     """
     record = turn.record
     lines = [
@@ -126,6 +127,8 @@ def turn_lines(turn: Turn, *, champion: int | None) -> list[str]:
             )
             if candidate.get("missed"):
                 lines.append(f"  misses the goal: {', '.join(candidate['missed'])}")
+    if picked and turn.number == champion:
+        lines.append(f"  serves now: {picked}, picked by hand")
     lines += _tried(record)
     lines += candidate_lines(record)
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")
@@ -149,16 +152,17 @@ def candidate_lines(record: Mapping[str, Any]) -> list[str]:
     front = [row for row in record["candidates"] if row.get("front") and row["size_bytes"]]
     if len(front) < 2:
         return []
+    rows = "cross-fitted rows" if record.get("cross_fitted") else "validation rows"
     score = "mean_score" if all("mean_score" in row for row in front) else "score"
     lines = ["  candidates (volano promote TURN --candidate NAME):"]
     for row in sorted(front, key=lambda row: -row["size_bytes"]):
         quality = row.get(score)
         shown = ""
         if quality is not None and 0 <= quality <= 1:
-            shown = f", {quality:.4g} on validation rows"
+            shown = f", {quality:.4g} on {rows}"
         elif row.get("loss"):
             # Minus a square of what is predicted says nothing to anyone.
-            shown = f", {row['loss']:+.1%} error on validation rows"
+            shown = f", {row['loss']:+.1%} error on {rows}"
         mark = "  <- ships" if row["chosen"] else ""
         lines.append(
             f"    {row['name']:<26} {shown_size(row['size_bytes']):>9}, "

@@ -141,14 +141,18 @@ class Making:
         from volano.export import graph_of
 
         context, start = self._context, self._models[model]
-        # Of a model that has learned from these rows, nothing on them says what a pass costs.
-        if self._evidence[model].learned:
-            if whole and seeks(settings):
-                context.progress.say(
-                    "    no students: rows are few, and those compared on have been learned from"
-                )
-            return
         shown = "fp32" if self._single else model
+        passes = _passes(settings, whole=whole, network=start.model.family == "network")
+        # Of a model that has learned from these rows, nothing on them says what a pass costs.
+        learned = self._evidence[model].learned
+        if whole and seeks(settings):
+            left = [name for name in settings.passes if learned or name not in passes]
+            why = "rows are few, and those compared on have been learned from"
+            why = why if learned else "there is no network"
+            if left:
+                context.progress.say(f"    {shown}: not tried: {', '.join(left)}: {why}")
+        if learned or not passes:
+            return
         budget = settings.budget if whole else None
         found: list[Candidate] = []
 
@@ -165,9 +169,6 @@ class Making:
                 return None
             return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
-        passes = _passes(settings, whole=whole, network=start.model.family == "network")
-        if not passes:
-            return
         variants = 1 if budget is None else self._variants(model, budget)
         lessons = Lessons(
             self._prepared,
