@@ -62,11 +62,11 @@ def test_embeddings_are_the_weighted_svd() -> None:
     factor_words(encoder, counts, 0.33)
     made = encoder.transformer.get_input_embeddings()
     assert isinstance(made, FactoredEmbedding)
-    assert made.table.embedding_dim == 8
+    assert made.table.embedding_dim == 16
     assert encoder.token_embedding() is made.table
     roots = np.sqrt(counts + 1.0)[:, None]
     found = (made.table.weight @ made.outer.weight.T).detach().numpy()
-    np.testing.assert_allclose(found, nearest(roots * table, 8) / roots, atol=1e-6)
+    np.testing.assert_allclose(found, nearest(roots * table, 16) / roots, atol=1e-6)
     assert made.table.padding_idx == column.pad_id
 
 

@@ -281,7 +281,7 @@ def test_it_says_where_there_is_no_such_student() -> None:
     small = Network(("text",), [WordsEncoder(80, vector=4, filters=0)], 2)
     assert "few numbers" in str(_words.suits(Compact(model.inputs, model.graph, small)))
     empty = Compact({}, model.graph, Network((), (), 2, _table()))
-    assert "no text" in str(_words.suits(empty))
+    assert "not every column is a text" in str(_words.suits(empty))
 
 
 def _table() -> TableEncoder:

@@ -11,7 +11,8 @@ import volano.evaluation
 def test_the_public_surface():
     assert set(volano.evaluation.__all__) == {
         "BASELINES", "AlphaSpending", "Baseline", "ClassChange", "ClassRow", "ClassificationReport",
-        "Estimate", "Evaluator", "Judgement", "NonInferiority", "ReliabilityBin", "align_names",
+        "Estimate", "Evaluator", "Judgement", "NonInferiority", "ReliabilityBin", "agreement",
+        "align_names",
         "class_changes", "classification_report", "conformal_half_width", "evaluator",
         "fit_temperature", "gate_metric", "independent_rows", "judge", "majority", "minimum_rows",
         "not_worse",
