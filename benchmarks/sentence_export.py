@@ -38,21 +38,16 @@ def artifact(wheel: Path, record: dict[str, Any], stage: str) -> Path:
 
 def write_encoder(wheel: Path, record: dict[str, Any], bundle: volano.Model, folder: Path) -> None:
     """The trained encoder as the hub has them, and its head."""
-    from transformers import PreTrainedTokenizerFast
-
     (model,) = (artifact(wheel, record, "train") / "models").iterdir()
     network: Any = load_model(model, bundle.inputs)
     network.encoders[0].transformer.save_pretrained(folder)
     column: Any = bundle.inputs["text"]
     (folder / "tokenizer.json").write_text(column.tokenizer_json, encoding="utf-8")
-    tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "tokenizer.json"),
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=column.max_tokens,
-        **tokens,
-    ).save_pretrained(folder)
+    # By hand: the other environment may have another version of transformers.
+    names = ("pad", "unk", "cls", "sep", "mask")
+    tokens = {f"{name}_token": f"[{name.upper()}]" for name in names}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": column.max_tokens}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | tokens), encoding="utf-8")
     head = network.head
     np.savez(
         folder / "head.npz",

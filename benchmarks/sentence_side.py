@@ -44,7 +44,9 @@ def main() -> None:
 
     def answers(rows: list[str]) -> np.ndarray:
         vectors = model.encode(rows, batch_size=BATCH_ROWS, show_progress_bar=False)
-        return vectors @ head["weight"].T + head["bias"]
+        # As long as the encoder's head knows them: sqrt(width).
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True) / vectors.shape[1] ** 0.5
+        return vectors / lengths @ head["weight"].T + head["bias"]
 
     answers(texts[: 4 * BATCH_ROWS])
     print(json.dumps({"bytes": path.stat().st_size}), flush=True)
