@@ -76,6 +76,35 @@ def test_it_learns_and_repeats_bit_for_bit_also_when_it_was_cut_off(
     assert not same(whole, other)
 
 
+def test_a_run_that_will_be_late_sees_whole_pictures_before_it_ends(tmp_path: Path) -> None:
+    network, inputs, train, validation = case("growing image")
+    encoder: Any = network.encoders[0]
+    seen: list[tuple[int, bool]] = []
+    encoder.net.register_forward_pre_hook(
+        lambda module, given: seen.append((given[0].shape[2], module.training))
+    )
+    steps = [0]
+
+    def step(label: str, done: float, total: float) -> None:
+        steps[0] = int(done)
+
+    made = replace(plan(), epochs=40)  # 320 steps, of which there is time for 16
+    fit(
+        network,
+        inputs,
+        train,
+        validation,
+        made,
+        scratch=tmp_path,
+        step=step,
+        late=lambda: steps[0] >= 16,
+        gone=lambda: steps[0] / 16,
+    )
+    learned = [height for height, training in seen if training]
+    assert learned[:7] == [8] * 7
+    assert learned[-4:] == [12] * 4
+
+
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_what_is_kept_of_the_weights_is_kept_of_the_norms(kind: str, tmp_path: Path) -> None:
     """The weights that come back are those that were best on validation rows, norms included."""

@@ -83,6 +83,7 @@ def fit(
     say: Callable[[str], None] = lambda text: None,
     watch: Callable[[int, float], None] = lambda epoch, loss: None,
     late: Callable[[], bool] = lambda: False,
+    gone: Callable[[], float] = lambda: 0.0,
 ) -> TrainResult:
     """Fit a network in place, and leave it with the best weights, in float32.
 
@@ -104,6 +105,8 @@ def fit(
       watch: Told after each epoch of its number, from 1, and the loss on validation rows; may raise
         `Pruned`.
       late: Whether to come to an end with what there is.
+      gone: The share of its time that is over: a run that will be late must not learn from what is
+        small to the end.
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
@@ -126,7 +129,7 @@ def fit(
     convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
     match = HiddenMatch(network, teacher, vocabularies, dtype) if teacher is not None else None
     run = _Run(
-        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, late
+        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, late, gone
     )
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
@@ -230,9 +233,10 @@ class _Run:
         say: Callable[[str], None],
         watch: Callable[[int, float], None],
         late: Callable[[], bool],
+        gone: Callable[[], float],
     ) -> None:
         self._network = network
-        self._watch, self._late = watch, late
+        self._watch, self._late, self._gone = watch, late, gone
         self._train, self._validation = feeds
         self._change, self._match = change, match
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
@@ -271,7 +275,9 @@ class _Run:
         self._last_saved = time.monotonic()
         started, rows_done = time.perf_counter(), 0
         stop = 0
-        growing = [each for each in network.encoders if hasattr(each, "progress")]
+        growing = [each for each in network.encoders if getattr(each, "cost", 1.0) < 1]
+        if growing and step == 0:
+            self._say("    small at first: whole validation rows come out badly until that is over")
         for epoch in range(plan.epochs):
             if plan.patience and self._stale >= plan.patience:
                 self._say(f"    no progress for {self._stale} epochs: stopping")
@@ -286,7 +292,7 @@ class _Run:
                     continue
                 self._optimiser.unfreeze(unfrozen(step, num_steps, self._optimiser.depth))
                 for encoder in growing:
-                    encoder.progress(step / num_steps)  # type: ignore[operator]
+                    encoder.progress(max(step / num_steps, self._gone()))  # type: ignore[operator]
                 losses.append(self._step(rows, step, num_steps))
                 rows_done += len(rows)
                 step += 1

@@ -84,6 +84,11 @@ class NetworkLearner:
         if not chosen:
             plan = _with_settings(plan, settings, job)
 
+        started = job.clock()
+
+        def gone() -> float:
+            return (job.clock() - started) / max(1e-9, job.deadline - started)
+
         def watch(epoch: int, loss: float) -> None:
             job.watch(round(1000 * epoch / plan.epochs), loss)
 
@@ -99,6 +104,7 @@ class NetworkLearner:
             say=job.say,
             watch=watch,
             late=lambda: job.late,
+            gone=gone,
         )
         summary = {
             "head_start": result.head_start,
