@@ -1,8 +1,8 @@
 """The search for smaller models: chains of passes, cheap looks first, each result measured.
 
-Students are trained for a part of their time first. Those that another one beats in quality, bytes
-and speed alike are given up; the others are trained to the end, the best of each kind first, as
-long as there is time (Jamieson and Talwalkar, `Successive Halving
+Students are trained for a part of their time first. Those that another one of their kind beats in
+quality, bytes and speed alike are given up; the others are trained to the end, the best of each
+kind first, as long as there is time (Jamieson and Talwalkar, `Successive Halving
 <https://arxiv.org/abs/1502.07943>`_, 2016).
 """
 
@@ -235,7 +235,12 @@ class _Trying:
         left = [
             (each, found)
             for each, found in looks
-            if not any(other.beats(found) for _, other in looks)
+            # Of its own kind alone: after a quarter of the time one kind is as good as it gets,
+            # another has half of its way to go.
+            if not any(
+                other.beats(found) and rival.get("student") == each.get("student")
+                for rival, other in looks
+            )
             and _part(each, FIRST_LOOK) != each  # else the look was all there is
         ]
         for each in [*_by_kinds(left), *unseen]:
