@@ -147,10 +147,12 @@ def test_history_has_the_headline(houses: Path, run: Any) -> None:
 def test_history_and_rollback_name_a_candidate_picked_by_hand(houses: Path, run: Any) -> None:
     assert run("promote", 1, "--candidate", "fp32", cwd=houses).status == 0
     assert "<- serves (fp32, picked by hand)" in run("history", cwd=houses).out
+    assert "serves now: fp32, picked by hand" in run("show", "1", cwd=houses).out
     (row,) = run("history", "--json", cwd=houses).json["turns"]
     assert row["picked"] == "fp32"
     assert "rolled back from turn 1, fp32" in run("rollback", cwd=houses).out
     assert "picked by hand" not in run("history", cwd=houses).out
+    assert "picked by hand" not in run("show", "1", cwd=houses).out
 
 
 def test_answers_corrections_and_the_queue(houses: Path, run: Any) -> None:
