@@ -149,8 +149,23 @@ def test_nothing_unsafe_is_called(path: Path) -> None:
         found = re.search(pattern, code)
         assert not found, f"{found[0] if found else ''}: {why}"
     # Weights alone of one package, checked by its sha256; see `convert` there.
-    if "torch.load(" in code:
+    for call in _calls(tree, "torch", "load"):
         assert path.name == "_efficientnet.py"
+        assert "weights_only=True" in map(ast.unparse, call.keywords), "a pickle can run code"
+
+
+def test_a_pickle_that_may_run_code_is_seen() -> None:
+    tree = ast.parse("torch.load(f)\ntorch.load(f, weights_only=True)\njson.load(f)\ntorch.save(f)")
+    found = [list(map(ast.unparse, call.keywords)) for call in _calls(tree, "torch", "load")]
+    assert found == [[], ["weights_only=True"]]
+
+
+def _calls(tree: ast.AST, module: str, name: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{module}.{name}"
+    ]
 
 
 def _drop_docstrings(tree: ast.AST) -> None:

@@ -192,10 +192,8 @@ def cached() -> Path | None:
 def test_the_real_weights_know_a_flower_and_a_palace() -> None:
     path = cached()
     if path is None:
-        pytest.skip(
-            reason="the tests need no network, and the 17 MB of real weights are fetched through "
-            "pip only when a spec names efficientnet-lite0; small ones test the net itself"
-        )
+        # They come through pip when a spec names efficientnet-lite0; small ones test the net.
+        pytest.skip(reason="the 17 MB of real weights are not here, and tests use no network")
     images = pytest.importorskip("sklearn.datasets").__file__
     encoder = build_encoder(
         Pixels(channels=3), {"encoder": "efficientnet-lite0"}, Path(), 10

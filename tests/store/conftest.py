@@ -30,10 +30,7 @@ def _exists(user: str) -> bool:
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of our own on a free port of the loopback."""
     if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip(
-            reason="a real server is started, and initdb and pg_ctl are not installed here; the "
-            "same tests run on SQLite"
-        )
+        pytest.skip(reason="initdb and pg_ctl are not installed; the same tests run on SQLite")
     pytest.importorskip("psycopg")
     folder = tmp_path_factory.mktemp("postgresql")
     # The server refuses to run as root.

@@ -269,10 +269,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         == 0
     )
     if not mounted:
-        pytest.skip(
-            reason="a disk that fills is a small file system of its own, which only root may "
-            "mount; what the error says is tested without one"
-        )
+        # What the error says is tested without one.
+        pytest.skip(reason="only root may mount the small file system that is to fill")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
