@@ -123,7 +123,6 @@ def test_file(path: Path) -> None:
 
 UNSAFE = {
     r"\bpickle\b(?!s? is)": "a pickle runs code when it is read",
-    r"\btorch\.load\((?![^()]*\bweights_only=True\))": "torch.load reads pickles",
     r"\bjoblib\b": "joblib reads pickles",
     r"\ballow_pickle\s*=\s*True": "a pickle runs code when it is read",
     r"\bmarshal\b": "no safe format",

@@ -267,38 +267,49 @@ class Making:
         content = graph.SerializeToString()
         self._write(folder, inputs, task, content, name)
         bundle = load(folder)
-        known = None
         if trained:
             self._check_parity(model, bundle)
-            if self._evidence[model].learned:
-                known = self._evidence[model].outputs
-        elif taught and (calibrated := self._calibrated(folder, inputs)):
+        targets, rows, outputs = self._answered(bundle, model, inputs, trained=trained)
+        if taught and len(rows):
             # A student is less sure than its teacher, or surer.
+            calibrated = self.judge.calibrate(outputs, targets)
             task = self._task.from_dict(calibrated, self._prepared.target)
             shutil.rmtree(folder)
             self._write(folder, inputs, task, content, name)
             bundle = load(folder)
-        scores = self._scores(bundle, self._metric, known, inputs)
-        likelihoods = self._scores(bundle, self.judge.selection, known, inputs)
+        scores = self._scores(self._metric, task, outputs, targets, rows)
+        likelihoods = self._scores(self.judge.selection, task, outputs, targets, rows)
         facts = {"model": model, **measure_speed(bundle, self.rows)}
-        facts |= self._agreement(model, bundle, inputs, trained=trained)
+        # What has learned from these rows is not made smaller by them.
+        if len(rows) and not self._evidence[model].learned:
+            facts |= self._agreement(model, task, outputs, targets, trained=trained)
         if trained:
             self._rates[model] = facts["rows_per_s"]
         mixed = self._models[model].model.family == "ensemble" and not taught
         size = bundle_size(folder)
         return Candidate(name, size, scores, facts, likelihoods, ensemble=mixed)
 
-    def _calibrated(
-        self, folder: Path, inputs: Mapping[str, FittedColumn]
-    ) -> Mapping[str, Any] | None:
-        """The task's state as validation rows have it for this bundle; None without such rows."""
+    def _answered(
+        self, bundle: Model, model: str, inputs: Mapping[str, FittedColumn], *, trained: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a bundle is compared by: what is right of some rows, which rows of their split they
+        are, and its outputs for them; where it has learned from them, what is to be expected of it.
+        """
         targets = np.asarray(self._prepared.split("validation").target)
+        known = None
+        if trained and self._evidence[model].learned:
+            known = self._evidence[model].outputs[-self._least :]
+            targets = max((found.targets for found in self._evidence.values()), key=len)
+            targets = targets[-self._least :]
         rows = _scored_rows(targets)
+        if known is not None:
+            return targets[rows], rows, known[rows]
         if not len(rows):
-            return None
-        # One thread, for the same last digits every time.
-        outputs = load(folder, threads=1).outputs(self._encoded(inputs), rows)
-        return self.judge.calibrate(outputs, targets[rows])
+            return targets[rows], rows, np.zeros(0)
+        # One thread for those that follow, which may be calibrated by this: the same last digits
+        # every time.
+        one = bundle if trained else load(bundle.path, threads=1)
+        return targets[rows], rows, one.outputs(self._encoded(inputs), rows)
 
     def _failed(self, name: str, model: str, error: Exception | str) -> Candidate:
         what = str(error) or type(error).__name__
@@ -309,29 +320,17 @@ class Making:
 
     def _scores(
         self,
-        model: Model,
         metric: str,
-        known: np.ndarray | None,
-        inputs: Mapping[str, FittedColumn],
+        task: Task,
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        rows: np.ndarray,
     ) -> np.ndarray:
-        """The bundle's score on each row that it is compared on.
-
-        Args:
-          model: The bundle, which answers through the runtime.
-          metric: What to score by.
-          known: What is to be expected of it on rows that it has learned from; None where it has
-            not, so that its own answers say it.
-        """
-        targets = np.asarray(self._prepared.split("validation").target)
-        if known is not None:
-            targets = max((found.targets for found in self._evidence.values()), key=len)
-            targets, known = targets[-self._least :], known[-self._least :]
-        rows = _scored_rows(targets)
-        if len(rows) == 0:
+        """A bundle's score on each row that it is compared on; see `_answered`."""
+        if not len(rows):
             return np.zeros(0)
         self.compared = len(rows)
-        outputs = model.outputs(self._encoded(inputs), rows) if known is None else known[rows]
-        scores = self.judge.scores(metric, model.task, outputs, targets[rows])
+        scores = self.judge.scores(metric, task, outputs, targets)
         times = self._prepared.times("validation")
         if times is not None:
             times = times[rows]
@@ -339,18 +338,14 @@ class Making:
         return unit_scores(scores, units)
 
     def _agreement(
-        self, model: str, bundle: Model, inputs: Mapping[str, FittedColumn], *, trained: bool
+        self, model: str, task: Task, outputs: np.ndarray, targets: np.ndarray, *, trained: bool
     ) -> dict[str, float]:
         """How far a bundle answers as that of the model as it was trained does; and how far it has
         to, which is as far as that one answers as is right, or nine tenths.
         """
-        targets = np.asarray(self._prepared.split("validation").target)
-        rows = _scored_rows(targets)
-        if not len(rows):
-            return {}
-        answers = self.judge.answers(bundle.task, bundle.outputs(self._encoded(inputs), rows))
+        answers = self.judge.answers(task, outputs)
         if trained:
-            right = agreement(answers, self.judge.truth(targets[rows]))
+            right = agreement(answers, self.judge.truth(targets))
             self._teachers[model] = answers, min(MOST_AGREEMENT, right)
             return {}
         theirs, least = self._teachers[model]
