@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import helper
 
 from volano.compression._contract import Calibration
+from volano.compression._ranges import Watched
+from volano.compression._rewrite import SMALLEST_WEIGHT, attributes_of
 
 __all__ = ["Product", "gram_matrices", "products"]
 
 # Legend: N rows, tokens of all texts among them, I inputs of a product.
-
-SMALLEST_WEIGHT = 4096
-"""Matrices with fewer numbers are left alone: nothing is gained, and a head's accuracy is lost."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def _by_output(node: onnx.NodeProto) -> bool | None:
         return False
     if node.op_type != "Gemm":
         return None
-    turned = {item.name: item.i for item in node.attribute if item.name.startswith("trans")}
+    turned = attributes_of(node)
     return None if turned.get("transA") else bool(turned.get("transB"))
 
 
@@ -85,24 +82,8 @@ def gram_matrices(
     if not calibration.batches:
         raise ValueError("there are no rows on which to see what flows through the graph")
     names = sorted({value for product in found for value in product.values})
-    watched = onnx.ModelProto()
-    watched.CopyFrom(graph)
-    known = {item.name for item in (*graph.graph.output, *graph.graph.input)}
-    watched.graph.output.extend(
-        helper.make_empty_tensor_value_info(name) for name in names if name not in known
-    )
-    fed = [item.name for item in graph.graph.input if item.name in names]
-    asked = [name for name in names if name not in fed]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
     sums: dict[str, NDArray[np.float64]] = {}
-    for batch in calibration.batches:
-        seen = {name: np.asarray(batch[name]) for name in fed}
-        if asked:  # asked for nothing, a session gives everything
-            seen |= dict(zip(asked, session.run(asked, dict(batch)), strict=True))
+    for seen in Watched(graph, names).runs(calibration):
         for name, value in seen.items():
             value_NI = value.reshape(-1, value.shape[-1])
             gram_II = (value_NI.T @ value_NI).astype(np.float64)

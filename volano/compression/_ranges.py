@@ -55,24 +55,27 @@ class Watched:
     def __init__(self, graph: onnx.ModelProto, names: Sequence[str]) -> None:
         watched = onnx.ModelProto()
         watched.CopyFrom(graph)
-        known = {output.name for output in watched.graph.output}
+        # What goes in need not be asked for.
+        self._fed = [item.name for item in graph.graph.input if item.name in names]
+        known = {*self._fed, *(output.name for output in watched.graph.output)}
         for name in names:
             if name not in known:
                 watched.graph.output.append(helper.make_empty_tensor_value_info(name))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self._names = list(names)
+        self._names = [name for name in names if name not in self._fed]
         self._session = onnxruntime.InferenceSession(
             watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def runs(self, calibration: Calibration) -> Iterator[dict[str, NDArray[np.float32]]]:
         """The values for each calibration batch."""
-        if not self._names:
-            return  # asked for nothing, a session gives everything
         for batch in calibration.batches:
-            found = self._session.run(self._names, dict(batch))
-            yield dict(zip(self._names, found, strict=True))
+            found = {name: np.asarray(batch[name]) for name in self._fed}
+            if self._names:  # asked for nothing, a session gives everything
+                run = self._session.run(self._names, dict(batch))
+                found |= dict(zip(self._names, run, strict=True))
+            yield found
 
 
 def activation_ranges(
