@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, Ragged
+from volano.columns import FittedColumn
 from volano.columns.text import FittedText
 from volano.compression._contract import Compact, Settings, Work
+from volano.compression._tokens import token_counts
 
 __all__ = ["build", "label", "settings", "shortened", "suits"]
 
@@ -100,7 +101,10 @@ def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[
         made = WordsEncoder(num_tokens, vector=vector, filters=settings["filters"])
         if table is not None:
             known_VH = table.weight.detach().float().numpy()
-            counts_V = _counts(column, work.texts(name), num_tokens)
+            texts = work.texts(name)
+            counts_V = np.zeros(num_tokens, np.int64)  # a table may have more than the column
+            seen_V = token_counts(column, texts[:: max(1, -(-len(texts) // COUNTED_ROWS))])
+            counts_V[: len(seen_V)] = seen_V
             vectors_VE = shortened(known_VH, counts_V, vector)
             made.embeddings.weight.data.copy_(torch.from_numpy(vectors_VE))
         encoders.append(made)
@@ -108,14 +112,6 @@ def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[
     student.shift.copy_(old.shift)
     student.scale.copy_(old.scale)
     return student, model.inputs
-
-
-def _counts(column: FittedText, texts: Sequence[str], num_tokens: int) -> NDArray[np.int64]:
-    """How often each token occurs in some of the texts, (V,)."""
-    some = texts[:: max(1, -(-len(texts) // COUNTED_ROWS))]
-    ids = column.encode(some).arrays["ids"]
-    assert isinstance(ids, Ragged)
-    return np.bincount(ids.flat, minlength=num_tokens)
 
 
 def shortened(

@@ -15,13 +15,12 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
-from volano.columns import FittedColumn, Ragged
 from volano.columns.text import FittedText
 from volano.compression._contract import Compact, Makes, Settings, Work
 from volano.compression._factors import factor_layers, factor_words, linear_layers, rank_of
+from volano.compression._tokens import token_counts
 
 __all__ = ["LowRankPass", "can_factor", "factor_embeddings"]
 
@@ -82,7 +81,7 @@ def factor_embeddings(model: Compact, work: Work, share: float) -> None:
     """
     for name, encoder in _encoders(model):
         if can_factor(encoder, share):
-            factor_words(encoder, _counts(model.inputs[name], work.texts(name)), share)
+            factor_words(encoder, token_counts(model.inputs[name], work.texts(name)), share)
 
 
 def _whole(encoder: Any) -> bool:
@@ -92,14 +91,6 @@ def _whole(encoder: Any) -> bool:
     found = encoder.transformer.get_input_embeddings()
     # Not a kind of its own: one that scales what it looks up would lose that.
     return type(found) is torch.nn.Embedding
-
-
-def _counts(column: FittedColumn, texts: Sequence[str]) -> NDArray[np.int64]:
-    """How often each token of a column occurs in some texts, int64, (num_tokens,)."""
-    assert isinstance(column, FittedText)
-    ids = column.encode(texts).arrays["ids"]
-    assert isinstance(ids, Ragged)
-    return np.bincount(ids.flat, minlength=column.num_tokens)
 
 
 def _encoders(model: Compact) -> Iterator[tuple[str, Any]]:

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from volano.columns import FittedColumn, Ragged
+from volano.columns import FittedColumn
 from volano.columns.text import FittedText
 from volano.compression._contract import Compact, Makes, Settings, Work
+from volano.compression._tokens import token_counts
 
 __all__ = ["VocabularyPass"]
 
@@ -74,9 +75,7 @@ def _cut(column: FittedText, texts: Sequence[str], least: int) -> tuple[FittedTe
     """The column with fewer tokens, and the old number of each that is left."""
     tokenizer = json.loads(column.tokenizer_json)
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
-    ids = column.encode(texts).arrays["ids"]
-    assert isinstance(ids, Ragged)
-    seen = np.bincount(ids.flat, minlength=column.num_tokens)
+    seen = token_counts(column, texts)
     prefix = tokenizer["model"]["continuing_subword_prefix"]
     special = {token["content"] for token in tokenizer["added_tokens"]}
     special.add(tokenizer["model"]["unk_token"])
