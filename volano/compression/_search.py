@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from volano.compression._contract import Compact, Pass, Settings
+from volano.compression._contract import Compact, Makes, Pass, Settings
 from volano.compression._kinds import compression_pass
 from volano.compression._lessons import Lessons, OutOfTime
 
@@ -156,39 +156,34 @@ class _Trying:
           long: Whether in each setting, or in the first.
         """
         for start in self._finished:
-            first = True
-            for each in self.passes:
-                if each.makes != "graph" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
-                    continue
-                settings = list(each.settings(start.made, self._work))  # type: ignore[arg-type]
-                usual = settings[0]
-                settings = settings if long else [usual]
-                for setting in settings[1:] if first else settings:
-                    if self._late():
-                        return
-                    other = "" if hasattr(each, "label") else _difference(usual, setting)
-                    yield self._tried(start, each, setting, other)
-                first = False
+            for place, each in enumerate(self._able(start, "graph")):
+                yield from self._settings(start, each, first=place > 0, others=long)
         if long:
-            for start in self._finished[:1]:
-                yield from self._others(start)
+            start = self._finished[0]
+            for each in self._able(start, "model"):
+                for attempt in self._settings(start, each, first=False, others=True):
+                    yield attempt
+                    if attempt.made is not None:
+                        yield from self._graphs(attempt)
 
-    def _others(self, start: Attempt) -> Iterator[Attempt]:
-        """A model after the passes that leave one, in all settings but their first, and after those
-        that change the graph of each.
-        """
-        for each in self.passes:
-            if each.makes != "model" or each.suits(start.made, self._work) is not None:  # type: ignore[arg-type]
-                continue
-            usual, *others = each.settings(start.made, self._work)  # type: ignore[arg-type]
-            for setting in others:
-                if self._late():
-                    return
-                other = "" if hasattr(each, "label") else _difference(usual, setting)
-                attempt = self._tried(start, each, setting, other)
-                yield attempt
-                if attempt.made is not None:
-                    yield from self._graphs(attempt)
+    def _able(self, start: Attempt, makes: Makes) -> list[Pass]:
+        """The passes of a kind that can do something for a model."""
+        made = start.made
+        assert made is not None
+        found = [each for each in self.passes if each.makes == makes]
+        return [each for each in found if each.suits(made, self._work) is None]
+
+    def _settings(
+        self, start: Attempt, each: Pass, *, first: bool, others: bool
+    ) -> Iterator[Attempt]:
+        """A model after a pass in its first setting, in its others, or in all of them."""
+        assert start.made is not None
+        usual, *rest = each.settings(start.made, self._work)
+        for setting in [*([usual] if first else []), *(rest if others else [])]:
+            if self._late():
+                return
+            mark = "" if hasattr(each, "label") else _difference(usual, setting)
+            yield self._tried(start, each, setting, mark)
 
     def _graphs(self, start: Attempt) -> Iterator[Attempt]:
         """A model after the passes that change its graph, one after the other."""
