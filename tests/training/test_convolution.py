@@ -97,7 +97,6 @@ def test_a_run_that_will_be_late_sees_whole_pictures_before_it_ends(tmp_path: Pa
         made,
         scratch=tmp_path,
         step=step,
-        late=lambda: steps[0] >= 16,
         gone=lambda: steps[0] / 16,
     )
     learned = [height for height, training in seen if training]

@@ -98,6 +98,11 @@ class Job:
         """Whether time is over."""
         return self.clock() > self.deadline
 
+    def timer(self) -> Callable[[], float]:
+        """Tells the share of the time from now to the deadline that is over; 0 without one."""
+        started = self.clock()
+        return lambda: (self.clock() - started) / max(1e-9, self.deadline - started)
+
     @property
     def num_outputs(self) -> int:
         """Outputs of a model of this task: one per class, or one."""

@@ -82,7 +82,6 @@ def fit(
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
     watch: Callable[[int, float], None] = lambda epoch, loss: None,
-    late: Callable[[], bool] = lambda: False,
     gone: Callable[[], float] = lambda: 0.0,
 ) -> TrainResult:
     """Fit a network in place, and leave it with the best weights, in float32.
@@ -104,9 +103,8 @@ def fit(
       say: Told what is worth a line.
       watch: Told after each epoch of its number, from 1, and the loss on validation rows; may raise
         `Pruned`.
-      late: Whether to come to an end with what there is.
-      gone: The share of its time that is over: a run that will be late must not learn from what is
-        small to the end.
+      gone: The share of its time that is over; at 1 it comes to an end with what there is. A run
+        that will not reach its last step must not learn from what is small to the end.
     Raises:
       TrainError: The loss is no longer a number (TRAIN-001).
     """
@@ -129,7 +127,7 @@ def fit(
     convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
     match = HiddenMatch(network, teacher, vocabularies, dtype) if teacher is not None else None
     run = _Run(
-        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, late, gone
+        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, gone
     )
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
@@ -232,11 +230,10 @@ class _Run:
         step: Step,
         say: Callable[[str], None],
         watch: Callable[[int, float], None],
-        late: Callable[[], bool],
         gone: Callable[[], float],
     ) -> None:
         self._network = network
-        self._watch, self._late, self._gone = watch, late, gone
+        self._watch, self._gone = watch, gone
         self._train, self._validation = feeds
         self._change, self._match = change, match
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
@@ -297,18 +294,18 @@ class _Run:
                 rows_done += len(rows)
                 step += 1
                 self._report("training", step, num_steps)
-                if self._late():
+                if self._gone() >= 1:
                     break
                 if time.monotonic() - self._last_saved > CHECKPOINT_EVERY_S:
                     self._save(step, losses)
-            if self._late() and self._best is not None:
+            if self._gone() >= 1 and self._best is not None:
                 # Half an epoch more, at a rate that has not fallen, is seldom better.
                 self._say("    time is over: stopping")
                 break
             self._end_epoch(epoch, step, losses)
             losses = []
             self._save(step, losses)
-            if self._late():
+            if self._gone() >= 1:
                 self._say("    time is over: stopping")
                 break
         self._report("training", num_steps, num_steps)

@@ -98,7 +98,7 @@ class _Forecasts:
             step=job.step,
             say=job.say,
             watch=watch,
-            late=lambda: job.late,
+            gone=job.timer(),
         )
         summary: dict[str, Any] = {
             "epochs": result.curves,

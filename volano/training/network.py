@@ -84,11 +84,6 @@ class NetworkLearner:
         if not chosen:
             plan = _with_settings(plan, settings, job)
 
-        started = job.clock()
-
-        def gone() -> float:
-            return (job.clock() - started) / max(1e-9, job.deadline - started)
-
         def watch(epoch: int, loss: float) -> None:
             job.watch(round(1000 * epoch / plan.epochs), loss)
 
@@ -103,8 +98,7 @@ class NetworkLearner:
             step=job.step,
             say=job.say,
             watch=watch,
-            late=lambda: job.late,
-            gone=gone,
+            gone=job.timer(),
         )
         summary = {
             "head_start": result.head_start,
