@@ -18,15 +18,15 @@ from volano.models import Network, TextEncoder
 TEXTS = [f"the {thing} is {word}" for thing in ("tea", "lamp", "book") for word in ("good", "bad")]
 
 
-def network(layers: int = 3, vocabulary: int = 300) -> tuple[Network, FittedText]:
+def network(layers: int = 3, width: int = 32) -> tuple[Network, FittedText]:
     torch.manual_seed(0)
     column = FittedText("text", wordpiece(), 24)
     config = BertConfig(
         vocab_size=column.num_tokens,
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=4,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=24,
         pad_token_id=column.pad_id,
     )
@@ -79,7 +79,9 @@ class Classroom:
         column = inputs["text"]
         return Calibration([column.collate(column.encode(self.rows), np.arange(len(self.rows)))])
 
-    def train(self, model, inputs, *, epochs: int, teacher: Any = None) -> None:
+    def train(
+        self, model, inputs, *, epochs: int, teacher: Any = None, match: str = "hidden"
+    ) -> None:
         self.trained.append(epochs)
         self.teacher = teacher
 

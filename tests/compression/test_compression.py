@@ -67,7 +67,7 @@ def test_a_graph_without_products_is_refused():
 
 def test_unknown_passes_name_the_nearest():
     assert pass_kinds() == [
-        "distil", "fp16", "fuse", "int4", "int8", "low_rank", "pack", "sparse", "vocabulary",
+        "distil", "fp16", "fuse", "int4", "int8", "low_rank", "pack", "qat", "sparse", "vocabulary",
     ]  # fmt: skip
     assert all(pass_version(kind) == compression_pass(kind).version for kind in pass_kinds())
     with pytest.raises(SpecError, match=r"(?s)no compression pass 'int9'.*Did you mean int8"):

@@ -132,7 +132,8 @@ def test_settings_and_their_names() -> None:
     found = [each for each in distil.settings(teacher, work) if each["student"] == "layers"]
     names = [label(each) for each in found]
     assert names[:2] == ["layers1", "layers1-n50"]
-    assert names[-3:] == ["layers1-r33", "layers1-n50-h50-r33", "layers1-hidden"]
+    assert names[-4:-1] == ["layers1-r33", "layers1-n50-h50-r33", "layers1-hidden"]
+    assert names[-1] == "layers1-relations"
     assert label({"layers": 2, "match": "hidden"}) == "layers2-hidden"
 
 

@@ -14,10 +14,15 @@ from classroom import TEXTS, network
 from volano.columns import EncodedSplit
 from volano.columns.text import FittedText
 from volano.compression._factors import factor_words
-from volano.models import Network
+from volano.models import Network, keep_heads
 from volano.spec import TrainSpec
 from volano.training import distil_objective, fit, plan_training
-from volano.training._matching import HiddenMatch, hidden_distance, matched_columns
+from volano.training._matching import (
+    TokenMatch,
+    hidden_distance,
+    matched_columns,
+    relation_distance,
+)
 from volano.training._vocabulary import CompactVocabulary
 
 ROWS = [*TEXTS, "tea", "the book", "bad lamp is good"] * 8
@@ -53,7 +58,12 @@ def learn(
 
 
 def again(
-    student: Network, column: FittedText, rows: EncodedSplit, teacher: Network | None, scratch: Path
+    student: Network,
+    column: FittedText,
+    rows: EncodedSplit,
+    teacher: Network | None,
+    scratch: Path,
+    match: str = "hidden",
 ) -> None:
     plan = plan_training(TrainSpec(epochs=4, precision="fp32"), num_rows=72, pretrained=True)
     plan = replace(plan, head_start=False, patience=0, dropout=0.0, batch_rows=12)
@@ -65,6 +75,7 @@ def again(
         replace(plan, learning_rate=3e-3),
         aim=distil_objective("classification"),
         teacher=teacher,
+        match=match,
         scratch=scratch,
     )
 
@@ -81,6 +92,53 @@ def test_the_distance_against_numpy() -> None:
     assert float(whole) == pytest.approx(each.mean(), rel=1e-5)
     assert float(hidden_distance(torch.tensor(s), 7 * torch.tensor(s), None)) < 1e-10
     assert float(hidden_distance(torch.tensor(s), torch.tensor(-s), None)) == pytest.approx(4)
+
+
+def test_relations_against_numpy() -> None:
+    random = np.random.default_rng(0)
+    s, t = random.normal(0, 1, (3, 5, 4)), random.normal(0, 1, (3, 5, 12))
+    lengths = np.array([5, 3, 1])
+    mask = np.arange(5) < lengths[:, None]
+
+    def relations(x: np.ndarray, heads: int) -> np.ndarray:
+        cut = x.reshape(len(x), heads, -1)
+        scores = np.einsum("akd,bkd->kab", cut, cut) / np.sqrt(cut.shape[-1])
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.asarray(e / e.sum(-1, keepdims=True))
+
+    each = []
+    for row, length in enumerate(lengths):
+        p, q = relations(t[row, :length], 2), relations(s[row, :length], 2)
+        each.append((p * np.log(p / q)).sum(-1).mean(0))
+    found = relation_distance(
+        torch.tensor(s), torch.tensor(t), torch.tensor(mask.astype(np.int64)), 2
+    )
+    assert float(found) == pytest.approx(np.concatenate(each).mean(), rel=1e-5)
+    assert float(relation_distance(torch.tensor(t), torch.tensor(t), None, 4)) < 1e-7
+
+
+def test_relations_need_neither_the_same_width_nor_the_same_heads(tmp_path: Path) -> None:
+    teacher, student, column, rows = taught()
+    keep_heads(student.encoders[0].transformer.encoder.layer[0], [0, 2])
+    assert matched_columns(student, teacher, "relations") == ["text"]
+    plain = copy.deepcopy(student)
+    learn(plain, column, rows, None, tmp_path / "plain")
+    (tmp_path / "matched").mkdir()
+    again(student, column, rows, teacher, tmp_path / "matched", match="relations")
+    feed = column.collate(column.encode(ROWS), np.arange(len(ROWS)))
+    batch = {name: torch.from_numpy(values) for name, values in feed.items()}
+    cut = CompactVocabulary(
+        copy.deepcopy(student).encoders[0].token_embedding(), np.arange(column.num_tokens)
+    )
+    apart = []
+    for each in (plain, student):
+        match = TokenMatch(each, teacher, {"text": cut}, torch.float32, "relations")
+        assert match._heads == {"text": 4}
+        with torch.no_grad():
+            each(batch)
+            apart.append(float(match.loss(batch)))
+        match.close()
+    assert apart[1] < 0.8 * apart[0]
 
 
 def distance(student: Network, teacher: Network, column: FittedText) -> float:
@@ -109,7 +167,7 @@ def test_places_in_a_cut_vocabulary_are_the_same_tokens() -> None:
     used = np.unique(rows.columns["text"].arrays["ids"].flat)
     assert len(used) < column.num_tokens
     cut = CompactVocabulary(student.encoders[0].token_embedding(), used)
-    match = HiddenMatch(student, teacher, {"text": cut}, torch.float32)
+    match = TokenMatch(student, teacher, {"text": cut}, torch.float32)
     feed = column.collate(rows.columns["text"], np.arange(4))
     batch = {
         "text.ids": torch.from_numpy(cut.places(feed["text.ids"])),

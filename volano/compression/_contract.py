@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "Compact", "Makes", "Pass", "Settings", "Work"]
 
-Makes = Literal["student", "model", "graph"]
+Makes = Literal["student", "model", "recovery", "graph"]
 """What comes out of a pass: another network that has learned from this one, the same one made
-smaller and still fit for training, or a graph alone."""
+smaller and still fit for training, the same one after it has learned to bear the passes that change
+its graph, or a graph alone."""
 
 Settings = Mapping[str, Any]
 """A pass's parameters by name, JSON-able."""
@@ -92,7 +93,13 @@ class Work(Protocol):
         """A trained model in fp32, as it would ship."""
 
     def train(
-        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+        self,
+        model: Any,
+        inputs: Mapping[str, FittedColumn],
+        *,
+        epochs: int,
+        teacher: Any = None,
+        match: str = "hidden",
     ) -> None:
         """Teach a network in place what the teacher answers; a killed run goes on where it was.
 
@@ -100,8 +107,9 @@ class Work(Protocol):
           model: The network.
           inputs: The columns that encode for it.
           epochs: Passes over the rows.
-          teacher: A network of the same columns whose token vectors it is to learn as well; None
-            for the answers alone.
+          teacher: A network of the same columns that it is to learn from as well: what it says of
+            tokens, and its answers to rows that were changed; None for the answers alone.
+          match: ``hidden``, the vectors of tokens, or ``relations`` between them.
         """
 
 

@@ -18,6 +18,7 @@ _KINDS = {
     "int8": ("volano.compression.int8:Int8Pass", 3),
     "low_rank": ("volano.compression.low_rank:LowRankPass", 1),
     "pack": ("volano.compression.pack:PackPass", 1),
+    "qat": ("volano.compression.qat:QatPass", 1),
     "sparse": ("volano.compression.sparse:SparsePass", 1),
     "vocabulary": ("volano.compression.vocabulary:VocabularyPass", 1),
 }

@@ -40,7 +40,7 @@ def suits(model: Compact) -> str | None:
 def settings(model: Compact, work: Work) -> Sequence[Settings]:
     """A third of the layers, then a half, then one; and a third with half of their neurons. At the
     end those with short embeddings too: a third, and a half with half of their heads and neurons;
-    and a third that learns token vectors as well, which takes about twice as long.
+    and a third that learns what is said of tokens as well, which takes about twice as long.
     """
     depth = max(_depths(model))
     epochs = max(1, min(10, round(ROWS_LEARNED / max(1, work.num_rows))))
@@ -59,6 +59,8 @@ def settings(model: Compact, work: Work) -> Sequence[Settings]:
         found.insert(1, {**found[0], **thin})
     if found:
         last.append({**found[0], "match": "hidden"})
+        if _is_known(model):
+            last.append({**found[0], "match": "relations"})
     return [*found, *last]
 
 

@@ -177,7 +177,13 @@ class Lessons:
         return self._graph_of(model, inputs)
 
     def train(
-        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+        self,
+        model: Any,
+        inputs: Mapping[str, FittedColumn],
+        *,
+        epochs: int,
+        teacher: Any = None,
+        match: str = "hidden",
     ) -> None:
         """See `Work`."""
         from volano.training import distil_objective, fit
@@ -193,6 +199,7 @@ class Lessons:
             plan,
             aim=distil_objective(self.task),
             teacher=teacher,
+            match=match,
             scratch=self._place,
             step=self.watch,
             say=self._say,

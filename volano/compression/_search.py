@@ -26,6 +26,9 @@ FIRST_LOOK = 0.25
 LOOKING = 0.5
 """Share of the time that looks may take."""
 
+LOST = 0.002
+"""Share of a model's quality: what changes its graph is worth learning to bear beyond it."""
+
 SHORT = 0.5
 """Share of its epochs where nobody asked for a search: a turn should not wait for it."""
 
@@ -82,6 +85,7 @@ def search(
     passes: Sequence[str],
     measure: Measure,
     *,
+    known: Measured | None = None,
     long: bool,
 ) -> Iterator[Attempt]:
     """Everything that was tried, each as soon as it is measured.
@@ -91,10 +95,11 @@ def search(
       work: What passes learn from; its deadline ends the search.
       passes: Those that may be used.
       measure: Makes a bundle and measures it; None where that fails.
+      known: Of the teacher as a bundle.
       long: Whether there is time for more than the first setting of each pass.
     """
     trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
-    yield from trying.finished(Attempt("", (), teacher))
+    yield from trying.finished(Attempt("", (), teacher, measured=known))
     for teaching in trying.passes:
         if teaching.makes != "student":
             continue
@@ -120,6 +125,8 @@ class _Trying:
         self.passes = passes
         self._teacher, self._work, self._measure = teacher, work, measure
         self._finished: list[Attempt] = []
+        # By the name of a model: the worst of what became of its graph.
+        self._worst: dict[str, float] = {}
 
     def finished(self, start: Attempt, *, look: bool = False) -> Iterator[Attempt]:
         """A model after the passes that need no teacher: with none of those that leave a model, and
@@ -148,13 +155,16 @@ class _Trying:
             self._finished += models
 
     def rest(self, *, long: bool) -> Iterator[Attempt]:
-        """What is tried last: all that was made after each of the passes that change its graph, by
-        itself; but for the one that a chain of all of them begins with. And the best model after
-        the passes that leave one, in their other settings.
+        """What is tried last: what lost much by the passes that change its graph, after it has
+        learned to bear them. All that was made after each of these passes, by itself; but for the
+        one that a chain of all of them begins with. And the best model after the passes that leave
+        one, in their other settings.
 
         Args:
           long: Whether in each setting, or in the first.
         """
+        for start in self._finished if long else self._finished[:1]:
+            yield from self._recovered(start)
         for start in self._finished:
             for place, each in enumerate(self._able(start, "graph")):
                 yield from self._settings(start, each, first=place > 0, others=long)
@@ -165,6 +175,24 @@ class _Trying:
                     yield attempt
                     if attempt.made is not None:
                         yield from self._graphs(attempt)
+
+    def _recovered(self, start: Attempt) -> Iterator[Attempt]:
+        """A model after the passes that teach it to bear those that change its graph, and after
+        these; nothing where it bears them as it is.
+        """
+        worst = self._worst.get(start.name, math.inf)
+        quality = start.measured.quality if start.measured is not None else -math.inf
+        for each in self._able(start, "recovery"):
+            if quality - worst <= LOST * abs(quality):
+                if not start.name:
+                    most = f"more than {LOST:.1%} of its quality"
+                    why = f"not needed: no pass that changes the graph was seen to cost {most}"
+                    yield Attempt(each.name, ((each.name, {}),), None, why)
+                continue
+            for attempt in self._settings(start, each, first=True, others=False):
+                yield attempt
+                if attempt.made is not None:
+                    yield from self._graphs(attempt)
 
     def _able(self, start: Attempt, makes: Makes) -> list[Pass]:
         """The passes of a kind that can do something for a model."""
@@ -200,6 +228,9 @@ class _Trying:
                 continue
             attempt = self._tried(last, each, each.settings(last.made, self._work)[0])
             yield attempt
+            if attempt.measured is not None:
+                worst = self._worst.get(start.name, math.inf)
+                self._worst[start.name] = min(worst, attempt.measured.quality)
             if attempt.made is not None:
                 last = attempt
 

@@ -79,8 +79,9 @@ class DistilPass:
 
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
         student, inputs = _students(settings["student"]).build(model, work, settings)
-        if settings.get("match"):
-            work.train(student, inputs, epochs=settings["epochs"], teacher=model.model)
+        if "match" in settings:
+            epochs, match = settings["epochs"], settings["match"]
+            work.train(student, inputs, epochs=epochs, teacher=model.model, match=match)
         elif "epochs" in settings:
             work.train(student, inputs, epochs=settings["epochs"])
         return Compact(inputs, work.graph(student, inputs), student)

@@ -49,7 +49,7 @@ from volano.compression._rewrite import (
 )
 from volano.compression._sensitivity import how_far
 
-__all__ = ["Int8Pass"]
+__all__ = ["WEIGHT_LEVELS", "Int8Pass", "smoothing_factors"]
 
 WEIGHT_LEVELS = 63
 """Largest weight code. Processors without VNNI add two products in 16 bits: 2 * 255 * 64 fits,
@@ -217,7 +217,7 @@ def _smoothed(
         if alone and node.output[0] not in spared:
             weight = weights[node.input[1]]
             matrix = values_of(weight)
-            factor = _factors(largest[node.input[0]], np.abs(matrix).max(axis=1))
+            factor = smoothing_factors(largest[node.input[0]], np.abs(matrix).max(axis=1))
             weight.CopyFrom(numpy_helper.from_array(matrix * factor[:, None], weight.name))
             inverse = numpy_helper.from_array(1 / factor, f"{node.name}.inverse")
             result.graph.initializer.append(inverse)
@@ -234,8 +234,15 @@ def _uses(products: Sequence[onnx.NodeProto], weight: str) -> int:
     return sum(node.input[1] == weight for node in products)
 
 
-def _factors(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """c of each channel, with a geometric mean of 1; shape (num_channels,)."""
+def smoothing_factors(
+    values: NDArray[np.float32], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """c of each channel, with a geometric mean of 1.
+
+    Args:
+      values: The largest size of each channel of an activation, (num_channels,).
+      weights: The largest size of the weights that each is multiplied with, (num_channels,).
+    """
     logs = MOVED * np.log(np.maximum(values, 1e-5)) - (1 - MOVED) * np.log(
         np.maximum(weights, 1e-5)
     )

@@ -286,7 +286,7 @@ class CompressSpec(_Section):
         "setting of each pass is tried",
     )
     passes: tuple[str, ...] = Field(
-        ("distil", "vocabulary", "int8"),
+        ("distil", "vocabulary", "qat", "int8"),
         description="what may be done, in this order; unless it is given, or size, latency, "
         "budget, unlabelled or a margin of 1% asks for something small or fast, only passes on the "
         "graph itself are tried, which is int8",

@@ -50,10 +50,16 @@ class GraphWork:
         raise AssertionError("a pass that changes the graph alone asks for another one")
 
     def train(
-        self, model: Any, inputs: Mapping[str, FittedColumn], *, epochs: int, teacher: Any = None
+        self,
+        model: Any,
+        inputs: Mapping[str, FittedColumn],
+        *,
+        epochs: int,
+        teacher: Any = None,
+        match: str = "hidden",
     ) -> None:
         """See `volano.compression.Work`."""
-        del model, inputs, epochs, teacher
+        del model, inputs, epochs, teacher, match
         raise AssertionError("a pass that changes the graph alone trains")
 
 

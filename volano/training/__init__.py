@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from volano.training._loop import TrainResult, fit, network_logits
     from volano.training._plan import TrainPlan, plan_training
     from volano.training._precision import fast_dtype, release_cores, use_cores
+    from volano.training._rounding import Rounding
     from volano.training._tree_student import fit_tree_student
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Fit",
     "Job",
     "Learner",
+    "Rounding",
     "TrainPlan",
     "TrainResult",
     "TrainedModel",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Rounding": "volano.training._rounding",
     "TrainPlan": "volano.training._plan",
     "TrainResult": "volano.training._loop",
     "distil_objective": "volano.training._distil",

@@ -87,25 +87,27 @@ class DistilNumbers:
 
     def targets(self, values: Values) -> Tensor:
         values = np.asarray(values, np.float64)
-        half = values.shape[1] // 2
-        teacher, right = values[:, :half], values[:, half:]
-        mixed = self._share * teacher + (1 - self._share) * right
-        mixed = np.where(np.isnan(right), teacher, mixed)
+        found = torch.from_numpy(np.ascontiguousarray(values, np.float32))
         # The rows to learn from come first, and set the unit of the others as well.
-        self._spread = self._spread or float(np.nanstd(mixed)) or 1.0
-        return torch.from_numpy(mixed.astype(np.float32))
+        self._spread = self._spread or float(np.nanstd(self._mixed(found).numpy())) or 1.0
+        return found
+
+    def _mixed(self, targets: Tensor) -> Tensor:
+        teacher, right = targets.chunk(2, dim=1)
+        mixed = self._share * teacher + (1 - self._share) * right
+        return torch.where(torch.isnan(right), teacher, mixed)
 
     def known(self, targets: Tensor) -> Tensor:
-        return ~torch.isnan(targets).any(1)
+        return ~torch.isnan(self._mixed(targets)).any(1)
 
     def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
         del network
-        return F.mse_loss(outputs / self._spread, targets / self._spread)
+        return F.mse_loss(outputs / self._spread, self._mixed(targets) / self._spread)
 
     def score(
         self, outputs: Tensor, targets: Tensor
     ) -> tuple[tuple[float, float], float, dict[str, float]]:
-        loss = float(F.mse_loss(outputs / self._spread, targets / self._spread))
+        loss = float(self.loss(None, outputs, targets))  # type: ignore[arg-type]
         return (-loss, 0.0), loss, {"validation_loss": loss}
 
 

@@ -24,7 +24,8 @@ from volano.training._checkpoint import read_checkpoint, write_checkpoint
 from volano.training._dropout import DropoutPool, replace_dropout
 from volano.training._feed import INFERENCE_ROWS, INFERENCE_TOKENS, Feed
 from volano.training._head_start import HeadAim, start_head
-from volano.training._matching import HiddenMatch
+from volano.training._live import LiveTeacher
+from volano.training._matching import TokenMatch
 from volano.training._objective import Objective, objective
 from volano.training._optimiser import (
     FlatOptimiser,
@@ -78,6 +79,7 @@ def fit(
     task: str = "classification",
     aim: Objective | None = None,
     teacher: Network | None = None,
+    match: str = "hidden",
     scratch: Path,
     step: Step = lambda label, done, total: None,
     say: Callable[[str], None] = lambda text: None,
@@ -97,7 +99,10 @@ def fit(
       plan: See `plan_training`.
       task: What the target asks for.
       aim: What is to be learned; None for the task's own objective.
-      teacher: A trained network whose token vectors are learned beside it; None for nobody's.
+      teacher: A trained network of the same columns: what it says of tokens is learned as well,
+        and where rows are changed, its answers to what they became; targets begin with its
+        outputs. None for nobody's.
+      match: What of its tokens is learned: ``hidden``, their vectors, or their ``relations``.
       scratch: Where checkpoints are kept and looked for.
       step: Told how far the run is.
       say: Told what is worth a line.
@@ -125,17 +130,33 @@ def fit(
     tuning = Tuning(network, plan, feeds, step, say)
     change = augmentation(network, inputs, plan, vocabularies, say)
     convolves = any(isinstance(module, _BatchNorm) for module in network.modules())
-    match = HiddenMatch(network, teacher, vocabularies, dtype) if teacher is not None else None
+    tokens = live = None
+    if teacher is not None:
+        tokens = TokenMatch(network, teacher, vocabularies, dtype, match)
+        live = LiveTeacher(teacher, vocabularies, dtype) if change is not None else None
     run = _Run(
-        network, change, feeds, plan, aim, match, dtype, pool, scratch, step, say, watch, gone
+        network,
+        change,
+        feeds,
+        plan,
+        aim,
+        tokens,
+        live,
+        dtype,
+        pool,
+        scratch,
+        step,
+        say,
+        watch,
+        gone,
     )
     try:
         with keep_memory() if convolves else contextlib.nullcontext():
             run.go()
     finally:
         network.float()
-        if match is not None:
-            match.close()
+        if tokens is not None:
+            tokens.close()
         tuning.restore()
         for parent, name, module in replaced:
             setattr(parent, name, module)
@@ -223,7 +244,8 @@ class _Run:
         feeds: tuple[Feed, Feed],
         plan: TrainPlan,
         aim: Objective,
-        match: HiddenMatch | None,
+        tokens: TokenMatch | None,
+        live: LiveTeacher | None,
         dtype: torch.dtype,
         pool: DropoutPool | None,
         scratch: Path,
@@ -235,7 +257,7 @@ class _Run:
         self._network = network
         self._watch, self._gone = watch, gone
         self._train, self._validation = feeds
-        self._change, self._match = change, match
+        self._change, self._tokens, self._live = change, tokens, live
         self._plan, self._aim, self._dtype, self._pool = plan, aim, dtype, pool
         self._scratch, self._report, self._say = scratch, step, say
         self.result = TrainResult(
@@ -338,13 +360,15 @@ class _Run:
         mixed = None
         if self._change is not None:
             batch, mixed = self._change(batch, step)
+        if self._live is not None:
+            targets = self._live.targets(batch, targets)
         logits = self._network(batch)
         loss = self._aim.loss(self._network, logits, targets)
         if mixed is not None:
             other = self._aim.loss(self._network, logits, targets[mixed.partner])
             loss = mixed.share * loss + (1 - mixed.share) * other
-        if self._match is not None:
-            loss = loss + self._match.loss(batch)
+        if self._tokens is not None:
+            loss = loss + self._tokens.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()
         if not np.isfinite(value):

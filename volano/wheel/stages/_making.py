@@ -102,7 +102,8 @@ class Making:
         self.compared = 0
         self.told: dict[str, int] = {}
         self._models: dict[str, Compact] = {}
-        # Rows a second of each as it was trained.
+        # What is known of each as it was trained: as a bundle, and in rows a second.
+        self._known: dict[str, Measured] = {}
         self._rates: dict[str, float] = {}
         # What each answers as it was trained, and how far what is made of it has to agree.
         self._teachers: dict[str, tuple[np.ndarray, float]] = {}
@@ -124,7 +125,11 @@ class Making:
         try:
             trained = load_model(context.parent("train") / "models" / model, inputs)
             self._models[model] = Compact(inputs, graph_of(trained, inputs), trained)
-            return self._candidate(model, shown, inputs, self._models[model].graph, trained=True)
+            graph = self._models[model].graph
+            made = self._candidate(model, shown, inputs, graph, trained=True)
+            if (measured := _measured(made)) is not None:
+                self._known[model] = measured
+            return made
         except Exception as error:
             if must:
                 raise
@@ -165,9 +170,7 @@ class Making:
             )
             made.facts |= {"steps": attempt.as_dict(), "seconds": round(attempt.seconds, 1)}
             found.append(made)
-            if made.scores is None or not len(made.scores):
-                return None
-            return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
+            return _measured(made)
 
         variants = 1 if budget is None else self._variants(model, budget)
         lessons = Lessons(
@@ -184,7 +187,10 @@ class Making:
             unlabelled=lambda: self._given(settings),
         )
         try:
-            for attempt in search(start, lessons, passes, measure, long=budget is not None):
+            known = self._known.get(model)
+            for attempt in search(
+                start, lessons, passes, measure, known=known, long=budget is not None
+            ):
                 if attempt.error is not None:
                     name = attempt.name if self._single else f"{model}-{attempt.name}"
                     yield self._failed(name, model, attempt.error)
@@ -444,7 +450,14 @@ def seeks(settings: CompressSpec) -> bool:
 
 
 def _teaches(name: str) -> bool:
-    return compression_pass(name).makes == "student"
+    return compression_pass(name).makes in ("student", "recovery")
+
+
+def _measured(made: Candidate) -> Measured | None:
+    """What the search has to know of a bundle; None where there are no rows to compare on."""
+    if made.scores is None or not len(made.scores):
+        return None
+    return Measured(float(made.scores.mean()), made.size_bytes, made.facts["p50_ms"])
 
 
 def _scored_rows(targets: np.ndarray) -> np.ndarray:
