@@ -8,12 +8,18 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from classroom import network as text_network
 from media import Pixels, Waves, picture_network, pictures, sound_network, sounds
+from nets import TINY_LITE
 from torch import nn
 
-from volano.compression import Compact, compression_pass
+from volano.columns import EncodedSplit
+from volano.compression import Compact, _photo_nets, compression_pass
+from volano.compression._lessons import student_plan
 from volano.export import graph_of
 from volano.models import Network
+from volano.models.encoders._efficientnet import EfficientNetLite
+from volano.models.encoders.image import PretrainedImageEncoder
 
 
 class Classroom:
@@ -126,3 +132,59 @@ def test_a_net_that_cannot_be_narrower_says_so() -> None:
     why = compression_pass("distil").suits(compact(picture_network(), Pixels()), Classroom())
     assert why is not None
     assert "as narrow as it can be" in why
+
+
+class Answering(Classroom):
+    """With a teacher of numbers."""
+
+    task = "regression"
+
+    def lessons(self, inputs: Any) -> Any:
+        split = pictures(40)
+        bright = 1000 + 7.0 * split.target.astype(np.float32)
+        return EncodedSplit(split.columns, np.stack([bright, bright], axis=1)), split
+
+
+def pretrained(num_outputs: int = 2) -> Compact:
+    encoder = PretrainedImageEncoder(EfficientNetLite(TINY_LITE), ([127.0] * 3, [64.0] * 3))
+    network, column = Network(("photo",), [encoder], num_outputs), Pixels(channels=3)
+    return Compact({"photo": column}, None, network)  # type: ignore[arg-type, dict-item]
+
+
+def test_a_pretrained_net_of_photos_teaches_one_from_scratch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher, work = pretrained(), Classroom()
+    assert _photo_nets.suits(teacher) == "its net of photos is small already"
+    monkeypatch.setattr(_photo_nets, "LEAST_GAIN", 1e-9)
+    assert _photo_nets.suits(teacher) is None
+    settings = _photo_nets.settings(teacher, work)
+    assert [each["channels"] for each in settings] == [24, 16, 32]
+    assert _photo_nets.label(settings[0]) == "net24"
+    student, inputs = _photo_nets.build(teacher, work, settings[1])
+    assert inputs == teacher.inputs
+    assert student.encoders[0].config()["widths"] == [16, 32, 64]
+    assert student.encoders[0].config()["channels"] == 3
+    assert student.head.out_features == 2
+    assert student_plan(student, 1000, epochs=3, seed=0).optimiser == "sgd"
+
+
+def test_it_answers_with_numbers_in_the_teachers_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_photo_nets, "LEAST_GAIN", 1e-9)
+    student, _ = _photo_nets.build(pretrained(1), Answering(), {"channels": 16})
+    assert 1000 < float(student.shift) < 1007
+    assert 0 < float(student.scale) < 7
+
+
+def test_other_inputs_have_no_such_student() -> None:
+    assert _photo_nets.suits(compact(picture_network(), Pixels())) == (
+        "its net of photos is none that was trained before"
+    )
+    assert _photo_nets.suits(compact(sound_network(), Waves())) == "photos are not all there is"
+
+
+def test_beside_a_transformer_a_narrow_net_learns_at_careful_rates() -> None:
+    both = Network(("photo", "text"), [*picture_network().encoders, *text_network()[0].encoders], 2)
+    plan = student_plan(both, 1000, epochs=3, seed=0)
+    assert plan.optimiser == "adamw"
+    assert plan.learning_rate < 1e-3

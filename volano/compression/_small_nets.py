@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volano.columns import FittedColumn
 from volano.compression._contract import Compact, Settings, Work
 
-__all__ = ["build", "label", "settings", "suits"]
+__all__ = ["answer_in_unit", "build", "label", "settings", "suits"]
 
 ROWS_LEARNED = 1_500_000
 """Rows that a student learns from in all, repeated as often as it takes."""
@@ -86,8 +87,19 @@ def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[
     encoder = _encoder(model, settings["width"], settings["depth"], settings["waves"])
     student: Any = Network((), (), num_outputs, encoder)
     if numbers:
-        # What is learned has a mean of 0 and a deviation of 1; what is answered, the teacher's.
-        answers = torch.from_numpy(target[:, :num_outputs])
-        student.shift.copy_(answers.mean(0))
-        student.scale.copy_(answers.std(0).clamp(min=1e-6))
+        answer_in_unit(student, target[:, :num_outputs])
     return student, model.inputs
+
+
+def answer_in_unit(student: Any, answers: NDArray[Any]) -> None:
+    """Let a network that learns numbers of mean 0 and deviation 1 answer in the teacher's unit.
+
+    Args:
+      student: Changed in place.
+      answers: The teacher's, (num_rows, num_outputs).
+    """
+    import torch
+
+    found = torch.from_numpy(np.asarray(answers, np.float64))
+    student.shift.copy_(found.mean(0))
+    student.scale.copy_(found.std(0).clamp(min=1e-6))

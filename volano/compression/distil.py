@@ -39,6 +39,7 @@ _KINDS = {
     "mlp": "volano.compression._small_nets",
     "words": "volano.compression._words",
     "narrow": "volano.compression._narrower",
+    "net": "volano.compression._photo_nets",
     "layers": "volano.compression._layers",
 }
 """Kind of student -> module with `Students`; those that learn fastest come first."""

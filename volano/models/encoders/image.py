@@ -242,6 +242,22 @@ def build_encoder(
     if details.get("encoder", "scratch") != "scratch":
         return _pretrained(locate(details["encoder"], root), pooling_of(details))
     wide = 32 if num_rows >= 100_000 else 24 if num_rows >= 1000 else 16
+    return net_from_scratch(
+        column, wide, act=activation_of(details, "relu"), pooling=pooling_of(details)
+    )
+
+
+def net_from_scratch(
+    column: _Fitted, wide: int, *, act: str = "relu", pooling: str = "average"
+) -> ImageEncoder:
+    """A residual net that has learned nothing.
+
+    Args:
+      column: The fitted column: its size decides the stem.
+      wide: Channels of the stem; the last stage has four times as many.
+      act: The activation.
+      pooling: ``average`` over the places, or their ``max``.
+    """
     strides = stem_strides(max(column.height, column.width))
     return ImageEncoder(
         column.channels,
@@ -249,8 +265,8 @@ def build_encoder(
         blocks=(0, 1, 1),
         strides=strides,
         small_first=min(column.height, column.width) >= SMALL_EDGE * math.prod(strides),
-        act=activation_of(details, "relu"),
-        pooling=pooling_of(details),
+        act=act,
+        pooling=pooling,
     )
 
 
