@@ -106,3 +106,17 @@ def test_one_that_is_as_often_right_and_answers_otherwise_does_not_ship() -> Non
     assert (
         table[2]["refused"] == "agrees by 60.0% with the model it was made of; 80.0% is the least"
     )
+
+
+def test_times_that_differ_by_noise_are_the_same_on_the_front():
+    """A candidate that is worse in all else does not stand there for being 2% faster today."""
+
+    def timed(name: str, size: int, right: int, ms: float) -> Candidate:
+        scores = np.array([1.0] * right + [0.0] * (500 - right))
+        return Candidate(name, size, scores, {"p50_ms": ms})
+
+    _, table = choose(
+        [timed("first", 50, 490, 1.0), timed("noise", 60, 489, 0.98), timed("fast", 60, 489, 0.8)],
+        Goal(0.01),
+    )
+    assert [row["front"] for row in table] == [True, False, True]

@@ -14,7 +14,7 @@ from onnx import helper
 from volano.compression import Calibration, Compact, compression_pass
 from volano.compression._ranges import BINS, TAIL, UNSEEN, activation_ranges, entropy_threshold
 from volano.compression._sensitivity import how_far
-from volano.compression.int8 import RECORD
+from volano.compression.int8 import RECORD, _spared
 from volano.testing import GraphWork
 
 
@@ -259,6 +259,9 @@ def test_what_moves_the_answers_most_is_spared_and_recorded():
     wanted = answers(graph, rows)
     assert apart(wanted, answers(made, rows)) < 0.3 * apart(wanted, answers(whole, rows))
     assert not whole.metadata_props, "nothing is recorded where nothing was measured"
+    (note,) = _spared(made)
+    assert note.startswith("1 of 5 places stay in fp32, those that move the answers most: w2 (")
+    assert _spared(whole) == []
 
 
 def test_of_a_transformer_any_part_can_be_spared(text):

@@ -67,6 +67,7 @@ WRONG = {
     "exact for names": (GOOD + "train: {solver: exact}\n", "SPEC-046", 5, "names have no exact"),
     "choice": (GOOD + "clean: {duplicates: dorp}\n", "SPEC-012", 5, "Did you mean drop?"),
     "section as list": (GOOD + "train: [1]\n", "SPEC-011", 5, "a mapping"),
+    "passes alone": (GOOD + "compress: [int4]\n", "SPEC-012", 5, "compress: {passes: [int4]}"),
     "section as text": (GOOD + "gate: high\n", "SPEC-011", 5, "a mapping"),
     "fraction too large": (GOOD + "gate: {alpha: 120%}\n", "SPEC-012", 5, "less than 1"),
     "fraction zero": (GOOD + "gate: {alpha: 0}\n", "SPEC-012", 5, "greater than 0"),

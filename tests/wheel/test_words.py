@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from volano.wheel import next_steps
+from volano.wheel.stages.prepare import _unknown_lines
 
 JUDGED = {"num_rows": 280}
 
@@ -61,3 +62,14 @@ def test_the_champions_own_bundle_is_not_to_be_promoted() -> None:
     )
     (step,) = next_steps(same, champion=2)
     assert "promote" not in step
+
+
+def test_a_text_that_its_encoder_cannot_read_is_said() -> None:
+    counts = {
+        "title": {"tokens": 100, "unknown_tokens": 3},
+        "body": {"tokens": 100, "unknown_tokens": 61},
+        "none": {"tokens": 0, "unknown_tokens": 0},
+        "age": {},
+    }
+    (line,) = _unknown_lines(counts)
+    assert line.strip().startswith("body: 61% of its tokens say nothing to its encoder; 'body: {")

@@ -24,6 +24,10 @@ SLICE_LOSS = 0.1
 """A slice that is shown to lose more than this has died, whatever the average says."""
 
 
+SAME_TIME = 1.05
+"""Times of a row that differ by less are the same: so far they differ from run to run."""
+
+
 @dataclass(frozen=True)
 class Goal:
     """What ships should be like.
@@ -165,12 +169,17 @@ def _missed(candidate: Candidate, goal: Goal) -> list[str]:
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether it is at least as good in everything, and better in something."""
+    """Whether it is at least as good in everything, and better in something; times that differ by
+    no more than they do from run to run are the same.
+    """
     if one.get("score") is None or other.get("score") is None:
         return False
-    ours = (one["score"], -one["size_bytes"], -one.get("p50_ms", 0.0))
-    theirs = (other["score"], -other["size_bytes"], -other.get("p50_ms", 0.0))
-    return ours != theirs and all(a >= b for a, b in zip(ours, theirs, strict=True))
+    ours = (one["score"], -one["size_bytes"])
+    theirs = (other["score"], -other["size_bytes"])
+    mine_ms, its_ms = one.get("p50_ms", 0.0), other.get("p50_ms", 0.0)
+    if mine_ms > SAME_TIME * its_ms or any(a < b for a, b in zip(ours, theirs, strict=True)):
+        return False
+    return ours != theirs or SAME_TIME * mine_ms < its_ms
 
 
 def _less_likely(candidate: Candidate, first: Candidate) -> bool:

@@ -45,11 +45,13 @@ class Compact:
       graph: What would ship.
       model: What the graph was made from, while it can still be trained; None after a pass that
         changes the graph alone.
+      notes: What the last pass found that is worth telling a person, a line each.
     """
 
     inputs: Mapping[str, FittedColumn]
     graph: onnx.ModelProto
     model: Any = None
+    notes: Sequence[str] = ()
 
 
 class Work(Protocol):

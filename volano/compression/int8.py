@@ -110,7 +110,8 @@ class Int8Pass:
             work.watch("int8: what moves the answers", done, total)
 
         calibration = work.calibration(model.inputs)
-        return Compact(model.inputs, self._graph(model.graph, calibration, settings, step))
+        made = self._graph(model.graph, calibration, settings, step)
+        return Compact(model.inputs, made, notes=_spared(made))
 
     def _graph(
         self,
@@ -143,6 +144,17 @@ class Int8Pass:
         ]
         made.metadata_props.add(key=RECORD, value=json.dumps(record))
         return made
+
+
+def _spared(graph: onnx.ModelProto) -> list[str]:
+    """What a scan found, in a line; nothing without one."""
+    for item in graph.metadata_props:
+        if item.key == RECORD:
+            places = json.loads(item.value)
+            kept = [f"{each['weights']} ({each['moved']:.2g})" for each in places if each["fp32"]]
+            left = f"{len(kept)} of {len(places)} places stay in fp32"
+            return [f"{left}, those that move the answers most: {', '.join(kept)}"]
+    return []
 
 
 def _places(graph: onnx.ModelProto) -> dict[str, str]:

@@ -469,7 +469,19 @@ def _translate(
                 nearest=nearest(first["input"], choices)
                 if isinstance(first["input"], str)
                 else None,
+                fix=_meant(key, first["input"]),
             )
+
+
+_LISTS = {("compress",): "passes", ("train",): "models"}
+"""Sections that people give a list, and the key that they mean."""
+
+
+def _meant(key: Key, value: object) -> str | None:
+    """The section that a list in its place stands for."""
+    if key not in _LISTS or not isinstance(value, (list, tuple)) or not value:
+        return None
+    return f"{key[0]}: {{{_LISTS[key]}: [{', '.join(map(str, value))}]}}"
 
 
 def _expected(item: Any, key: Key) -> str:

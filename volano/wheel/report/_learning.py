@@ -284,6 +284,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
             outcome = [el("b", "refused: ", class_="t-bad"), data_text(item["refused"])]
         elif not item.get("passed"):
             outcome = el("b", "not good enough", class_="t-bad")
+        notes = [el("div", data_text(note, 300), class_="soft") for note in _notes(item)]
         lost: Child = "–"
         if loss is not None and upper is not None:
             lost = [
@@ -300,7 +301,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
                 told.score(score) if score is not None else "–",
                 lost,
                 f"{agreed:.1%}" if agreed is not None else "–",
-                outcome,
+                [outcome, *notes],
             ]
         )
     heads = [
@@ -315,6 +316,12 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         Column("outcome", "text"),
     ]
     return table(heads, lines, caption="Measured on this machine", stack=True)
+
+
+def _notes(item: Mapping[str, Any]) -> list[str]:
+    """What the pass that made a candidate found."""
+    found = item.get("notes")
+    return [str(note) for note in found] if isinstance(found, list) else []
 
 
 def _mean_score(item: Mapping[str, Any]) -> float | None:

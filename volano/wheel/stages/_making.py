@@ -169,6 +169,8 @@ class Making:
                 model, name, attempt.made.inputs, attempt.made.graph, taught=taught
             )
             made.facts |= {"steps": attempt.as_dict(), "seconds": round(attempt.seconds, 1)}
+            if attempt.made.notes:
+                made.facts["notes"] = list(attempt.made.notes)
             found.append(made)
             return _measured(made)
 

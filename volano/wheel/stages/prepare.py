@@ -38,6 +38,10 @@ FIT_FILES = 4000
 BATCH_ROWS = 8192
 
 
+MANY_UNKNOWN = 0.2
+"""Share of a text's tokens beyond which an encoder that does not know them is a wrong choice."""
+
+
 class PrepareStage:
     """Snapshot and golden rows -> fitted columns and encoded splits."""
 
@@ -132,6 +136,8 @@ class PrepareStage:
                 f"    {len(unreadable)} rows are left out: their files are damaged, such as "
                 f"{unreadable[0]}"
             )
+        for told in _unknown_lines(lost):
+            say(told)
         summary = {
             "train_rows": len(train),
             "validation_rows": len(validation),
@@ -237,3 +243,18 @@ def _golden_batches(
 def class_counts(codes: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
     """Rows of each class, shape (num_classes,)."""
     return np.bincount(codes[codes >= 0], minlength=num_classes)
+
+
+def _unknown_lines(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """What to say of texts that their encoders cannot read.
+
+    Args:
+      counts: Column -> what was counted when it was encoded.
+    """
+    for name, found in counts.items():
+        unknown = found.get("unknown_tokens", 0) / max(1, found.get("tokens", 0))
+        if unknown > MANY_UNKNOWN:
+            yield (
+                f"    {name}: {unknown:.0%} of its tokens say nothing to its encoder; "
+                f"'{name}: {{type: text, encoder: scratch}}' learns them from these rows"
+            )
