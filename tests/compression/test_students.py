@@ -31,6 +31,8 @@ def test_fewer_tokens_answer_the_same_where_none_was_lost() -> None:
     small = made.inputs["text"]
     assert isinstance(small, FittedText)
     assert small.num_tokens < column.num_tokens
+    gone = column.num_tokens - small.num_tokens
+    assert made.notes == [f"text: {gone} of {column.num_tokens} tokens are dropped"]
     np.testing.assert_allclose(run(made, TEXTS), run(teacher, TEXTS), atol=1e-5)
     known = json.loads(small.tokenizer_json)["model"]["vocab"]
     assert "never" not in known, "a token that no text has is gone"
@@ -209,6 +211,37 @@ def test_passes_on_the_graph_follow_each_other_and_stand_alone(
     )
     names = [each.name for each in found]
     assert names == ["one", "one-two", *(["one-2", "two", "two-3"] if long else ["two"])]
+
+
+def test_what_reaches_the_goal_is_finished_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Teaching(Rounding):
+        makes = "student"
+
+        def label(self, settings):
+            return f"s{settings['size']}"
+
+        def apply(self, model, work, settings):
+            return Compact(model.inputs, model.graph)
+
+    students = Teaching("distil", *({"size": size, "epochs": 8} for size in (1, 2, 3)))
+    monkeypatch.setattr("volano.compression._search.compression_pass", lambda name: students)
+    model, column = network()
+    teacher = Compact({"text": column}, graph_of(model, {"text": column}), model)
+
+    def measure(attempt):
+        size = dict(attempt.steps)["distil"]["size"]
+        return Measured(size / 10, size, 1.0)
+
+    tried = search(
+        teacher,
+        Classroom(TEXTS),
+        ["distil"],
+        measure,
+        reaches=lambda found: found.size_bytes <= 2,
+        long=True,
+    )
+    whole = [each.name for each in tried if "-look" not in each.name]
+    assert whole == ["s2", "s1", "s3"], "the largest is the best, and larger than was asked for"
 
 
 def test_the_best_of_each_kind_is_finished_first() -> None:

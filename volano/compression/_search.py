@@ -86,6 +86,7 @@ def search(
     measure: Measure,
     *,
     known: Measured | None = None,
+    reaches: Callable[[Measured], bool] = lambda found: True,
     long: bool,
 ) -> Iterator[Attempt]:
     """Everything that was tried, each as soon as it is measured.
@@ -96,9 +97,11 @@ def search(
       passes: Those that may be used.
       measure: Makes a bundle and measures it; None where that fails.
       known: Of the teacher as a bundle.
+      reaches: Whether a bundle is as small and fast as somebody asks; students that are come first.
       long: Whether there is time for more than the first setting of each pass.
     """
-    trying = _Trying(teacher, work, [compression_pass(name) for name in passes], measure)
+    known_passes = [compression_pass(name) for name in passes]
+    trying = _Trying(teacher, work, known_passes, measure, reaches)
     yield from trying.finished(Attempt("", (), teacher, measured=known))
     for teaching in trying.passes:
         if teaching.makes != "student":
@@ -120,10 +123,16 @@ def search(
 
 class _Trying:
     def __init__(
-        self, teacher: Compact, work: Lessons, passes: Sequence[Pass], measure: Measure
+        self,
+        teacher: Compact,
+        work: Lessons,
+        passes: Sequence[Pass],
+        measure: Measure,
+        reaches: Callable[[Measured], bool],
     ) -> None:
         self.passes = passes
         self._teacher, self._work, self._measure = teacher, work, measure
+        self._reaches = reaches
         self._finished: list[Attempt] = []
         # By the name of a model: the worst of what became of its graph.
         self._worst: dict[str, float] = {}
@@ -242,8 +251,9 @@ class _Trying:
             yield from self.finished(attempt, look=bool(mark))
 
     def halving(self, teaching: Pass, settings: Sequence[Settings]) -> Iterator[Attempt]:
-        """Students for a while, in half of the time; then those that are worth it to the end, the
-        best of each kind first; and what nobody has looked at with the time that is left.
+        """Students for a while, in half of the time; then those that are worth it to the end: first
+        what is as small and fast as somebody asks, of it the best of each kind first; and what
+        nobody has looked at with the time that is left.
         """
         half = time.monotonic() + LOOKING * (self._work.deadline - time.monotonic())
         looks: list[tuple[Settings, Measured]] = []
@@ -269,7 +279,9 @@ class _Trying:
             )
             and _part(each, FIRST_LOOK) != each  # else the look was all there is
         ]
-        for each in [*_by_kinds(left), *unseen]:
+        small = [look for look in left if self._reaches(look[1])]
+        large = [look for look in left if not self._reaches(look[1])]
+        for each in [*_by_kinds(small), *_by_kinds(large), *unseen]:
             if self._late():
                 return
             yield from self.student(teaching, each)

@@ -46,14 +46,17 @@ class VocabularyPass:
     def apply(self, model: Compact, work: Work, settings: Settings) -> Compact:
         network = copy.deepcopy(model.model)
         inputs: dict[str, FittedColumn] = dict(model.inputs)
+        notes = []
         for name in _columns(model):
             column = inputs[name]
             assert isinstance(column, FittedText)
             cut, kept = _cut(column, work.texts(name), int(settings["least"]))
             inputs[name] = cut
+            gone = column.num_tokens - cut.num_tokens
+            notes.append(f"{name}: {gone:,} of {column.num_tokens:,} tokens are dropped")
             place = network.columns.index(name)
             _keep_vectors(network.encoders[place], kept)
-        return Compact(inputs, work.graph(network, inputs), network)
+        return Compact(inputs, work.graph(network, inputs), network, notes)
 
 
 def _columns(model: Compact) -> list[str]:

@@ -189,9 +189,14 @@ class Making:
             unlabelled=lambda: self._given(settings),
         )
         try:
-            known = self._known.get(model)
             for attempt in search(
-                start, lessons, passes, measure, known=known, long=budget is not None
+                start,
+                lessons,
+                passes,
+                measure,
+                known=self._known.get(model),
+                reaches=lambda found: _reaches(found, settings),
+                long=budget is not None,
             ):
                 if attempt.error is not None:
                     name = attempt.name if self._single else f"{model}-{attempt.name}"
@@ -453,6 +458,12 @@ def seeks(settings: CompressSpec) -> bool:
 
 def _teaches(name: str) -> bool:
     return compression_pass(name).makes in ("student", "recovery")
+
+
+def _reaches(found: Measured, settings: CompressSpec) -> bool:
+    """Whether a bundle is as small and fast as the spec asks."""
+    small = settings.size is None or found.size_bytes <= settings.size
+    return small and (settings.latency is None or found.row_ms <= settings.latency)
 
 
 def _measured(made: Candidate) -> Measured | None:
