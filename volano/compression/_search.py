@@ -189,13 +189,20 @@ class _Trying:
         """A model after the passes that teach it to bear those that change its graph, and after
         these; nothing where it bears them as it is.
         """
+        assert start.made is not None
         worst = self._worst.get(start.name, math.inf)
         quality = start.measured.quality if start.measured is not None else -math.inf
-        for each in self._able(start, "recovery"):
-            if quality - worst <= LOST * abs(quality):
-                if not start.name:
-                    most = f"more than {LOST:.1%} of its quality"
-                    why = f"not needed: no pass that changes the graph was seen to cost {most}"
+        for each in self.passes:
+            if each.makes != "recovery":
+                continue
+            why = None
+            if (refused := each.suits(start.made, self._work)) is not None:
+                why = f"does not apply: {refused}"
+            elif quality - worst <= LOST * abs(quality):
+                most = f"more than {LOST:.1%} of its quality"
+                why = f"not needed: no pass that changes the graph was seen to cost {most}"
+            if why is not None:
+                if not start.name:  # people expect that it is tried
                     yield Attempt(each.name, ((each.name, {}),), None, why)
                 continue
             for attempt in self._settings(start, each, first=True, others=False):
