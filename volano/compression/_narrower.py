@@ -21,8 +21,9 @@ __all__ = ["build", "settings", "suits"]
 ROWS_LEARNED = 700_000
 """Whole pictures, or as much of small ones as costs the same, that a student learns from in all."""
 
-SHARES = (1 / 2, 1 / 3, 2 / 3, 1 / 4)
-"""Of the teacher's channels; the best guess first."""
+SIZES = ((1 / 2, 1), (2 / 3, 2), (1 / 3, 1), (1 / 2, 2), (2 / 3, 1), (1 / 4, 1))
+"""Share of the teacher's channels, and how many times as far apart the places are at which the
+first convolution looks; the best guess first."""
 
 STEP = 8
 """Channels that a processor works on at a time: fewer are not faster."""
@@ -33,26 +34,34 @@ def suits(model: Compact) -> str | None:
     if not _nets(model):
         return "there is no convolutional net from scratch"
     if not any(
-        list(_narrow(widths, share)) != widths for widths in _nets(model) for share in SHARES
+        list(_narrow(widths, share)) != widths for widths in _nets(model) for share, _ in SIZES
     ):
         return "its net is as narrow as it can be"
     return None
 
 
 def settings(model: Compact, work: Work) -> Sequence[Settings]:
-    """A half of the channels, then other shares; each width a multiple of `STEP`."""
+    """A half of the channels, then other shares, some at fewer places; each width a multiple of
+    `STEP`.
+    """
     cost = max(getattr(encoder, "cost", 1.0) for encoder in model.model.encoders)
     epochs = max(8, min(60, round(ROWS_LEARNED / cost / max(1, work.num_rows))))
     widest = max(_nets(model), key=sum)
-    found = {tuple(_narrow(widest, share)): share for share in reversed(SHARES)}
-    found.pop(tuple(widest), None)
-    shares = [share for share in SHARES if share in found.values()]
-    return [{"channels": round(share, 3), "epochs": epochs} for share in shares]
+    found: dict[Any, Settings] = {(tuple(widest), 1): {}}
+    # A first convolution that looks at every other place already does so for a reason.
+    close = all(each.config()["strides"][0] == 1 for each in model.model.encoders if _is_net(each))
+    for share, stride in SIZES:
+        if stride > 1 and not close:
+            continue
+        one = {"channels": round(share, 3), **({"stride": stride} if stride > 1 else {})}
+        found.setdefault((_narrow(widest, share), stride), {**one, "epochs": epochs})
+    return [each for each in found.values() if each]
 
 
 def label(settings: Settings) -> str:
-    """``narrow50``: half of the channels."""
-    return f"narrow{round(100 * settings['channels'])}"
+    """``narrow50``: half of the channels; ``narrow67-s2``: at every other place of either axis."""
+    far = f"-s{settings['stride']}" if settings.get("stride", 1) > 1 else ""
+    return f"narrow{round(100 * settings['channels'])}{far}"
 
 
 def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[str, FittedColumn]]:
@@ -71,6 +80,8 @@ def build(model: Compact, work: Work, settings: Settings) -> tuple[Any, Mapping[
             encoders.append(copy.deepcopy(encoder))
             continue
         config["widths"] = list(_narrow(config["widths"], settings["channels"]))
+        first, *others = config["strides"]
+        config["strides"] = [first * settings.get("stride", 1), *others]
         made: Any = encoder_kind(encoder.kind).encoder_from_config(config)
         kept = _take_channels(encoder.net, made.net)
         encoders.append(made)

@@ -3,8 +3,10 @@
     X[f, t] = sum_n w[n] x[t hop + n] exp(-2 pi i f n / N)         frames of N samples, Hann window
     S[m, t] = log(sum_f M[m, f] |X[f, t]|^2 + floor)               M: triangles on the mel scale
 
-The sums over n are one convolution with fixed sines and cosines, so that the graph needs no
-operator for a Fourier transform and a bundle nothing but the wave.
+The sums over n are products with fixed sines and cosines, so that the graph needs no operator for a
+Fourier transform and a bundle nothing but the wave. Both are symmetric about a half and a quarter
+of the frame: what is multiplied by the same number is added first, which leaves a quarter of the
+products and of their factors (`LogMel`).
 
 Stevens, Volkmann, Newman, `A Scale for the Measurement of the Psychological Magnitude Pitch
 <https://doi.org/10.1121/1.1915893>`_, 1937; the mel scale is the one of the HTK book.
@@ -71,41 +73,94 @@ def mel_matrix(rate: int, num_samples: int, num_bands: int) -> NDArray[np.float6
 class LogMel(nn.Module):
     """Waves -> log-mel spectrograms.
 
+    With N = 4 Q, the window symmetric and 0 at its start, and for n = 1 to Q,
+
+        u = w[n] (x[n] + x[N - n])      v = w[2Q - n] (x[2Q - n] + x[2Q + n])
+        r = w[n] (x[n] - x[N - n])      s = w[2Q - n] (x[2Q - n] - x[2Q + n])
+
+    (v and s without n = Q, which u and r have), the real parts at frequencies 2k are the sums over
+    n of (u + v) cos(2 pi 2k n / N) plus x[2Q], those at 2k + 1 of (u - v) cos less x[2Q]; and the
+    imaginary ones the sums of (r - s) sin and of (r + s) sin.
+
     Args:
       rate: Samples per second.
       num_bands: Bands on the mel scale.
     """
 
+    places: Tensor
+    window: Tensor
+    even_cos: Tensor
+    even_sin: Tensor
+    even_mels: Tensor
+    odd_cos: Tensor
+    odd_sin: Tensor
+    odd_mels: Tensor
+
     def __init__(self, rate: int, num_bands: int) -> None:
         super().__init__()
         self.hop = max(1, round(HOP_S * rate))
-        self.num_samples = 2 * max(8, round(WINDOW_S * rate / 2))
-        places = np.arange(self.num_samples)
-        window = 0.5 - 0.5 * np.cos(2 * np.pi * places / self.num_samples)
-        turns = 2 * np.pi * np.outer(np.arange(self.num_samples // 2 + 1), places)
-        angles = turns / self.num_samples
-        kernels = np.concatenate([np.cos(angles), np.sin(angles)]) * window
+        self.num_samples = 4 * max(4, round(WINDOW_S * rate / 4))
+        half = self.num_samples // 2
+        near_Q = np.arange(1, half // 2 + 1)
+        places_4Q = np.stack([near_Q, self.num_samples - near_Q, half - near_Q, half + near_Q])
+        window_4Q = 0.5 - 0.5 * np.cos(2 * np.pi * places_4Q / self.num_samples)
+        window_4Q[2:, -1] = 0.0
+        mels_MF = mel_matrix(rate, self.num_samples, num_bands)
         # They follow from the config, so they are not saved.
-        kernels_F1N = torch.from_numpy(kernels.astype(np.float32))[:, None]
-        self.register_buffer("kernels", kernels_F1N, persistent=False)
-        mels_MF1 = torch.from_numpy(
-            mel_matrix(rate, self.num_samples, num_bands).astype(np.float32)
-        )[:, :, None]
-        self.register_buffer("mels", mels_MF1, persistent=False)
+        self._keep("places", torch.from_numpy(places_4Q)[:, :, None])
+        self._keep("window", _floats(window_4Q[::2]))
+        for name, start in (("even", 0), ("odd", 1)):
+            frequencies = np.arange(start, half + 1, 2)
+            angles_FQ = 2 * np.pi * np.outer(frequencies, near_Q) / self.num_samples
+            self._keep(f"{name}_cos", _floats(np.cos(angles_FQ)))
+            self._keep(f"{name}_sin", _floats(np.sin(angles_FQ)))
+            self._keep(f"{name}_mels", _floats(mels_MF[:, frequencies]))
+
+    def _keep(self, name: str, values: Tensor) -> None:
+        self.register_buffer(name, values, persistent=False)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         """Samples in -1..1 -> (B, M, W); frame w begins at sample w hop, the last within the wave
         or one hop after it.
         """
-        wave_B1T = F.pad(wave_BT, (0, self.num_samples))[:, None]
-        parts_BFW = F.conv1d(wave_B1T, self.kernels, stride=self.hop)  # type: ignore[arg-type]
-        real_BFW, imaginary_BFW = parts_BFW.chunk(2, dim=1)
-        power_BFW = real_BFW.square() + imaginary_BFW.square()
-        return torch.log(F.conv1d(power_BFW, self.mels) + FLOOR)  # type: ignore[arg-type]
+        starts_W = torch.arange(wave_BT.shape[1] // self.hop + 1, device=wave_BT.device) * self.hop
+        wave_BT = F.pad(wave_BT, (0, self.num_samples))
+
+        def read(places_Q1: Tensor) -> Tensor:
+            places_QW = places_Q1 + starts_W
+            found_BX = wave_BT.index_select(1, places_QW.flatten())
+            return found_BX.reshape(wave_BT.shape[0], places_Q1.shape[0], -1)
+
+        x1_BQW, x2_BQW, x3_BQW, x4_BQW = (read(places_Q1) for places_Q1 in self.places)
+        middle_B1W = wave_BT.index_select(1, starts_W + self.num_samples // 2)[:, None]
+        window_Q1, farther_Q1 = self.window[0], self.window[1]
+        u_BQW = window_Q1 * (x1_BQW + x2_BQW)
+        r_BQW = window_Q1 * (x1_BQW - x2_BQW)
+        v_BQW = farther_Q1 * (x3_BQW + x4_BQW)
+        s_BQW = farther_Q1 * (x3_BQW - x4_BQW)
+        even_BFW = _power(
+            F.conv1d(u_BQW + v_BQW, self.even_cos) + middle_B1W,
+            F.conv1d(r_BQW - s_BQW, self.even_sin),
+        )
+        odd_BFW = _power(
+            F.conv1d(u_BQW - v_BQW, self.odd_cos) - middle_B1W,
+            F.conv1d(r_BQW + s_BQW, self.odd_sin),
+        )
+        bands_BMW = F.conv1d(even_BFW, self.even_mels) + F.conv1d(odd_BFW, self.odd_mels)
+        return torch.log(bands_BMW + FLOOR)
 
     def num_frames(self, length_B: Tensor) -> Tensor:
         """Frames that begin within a wave of so many samples."""
         return (length_B + self.hop - 1) // self.hop
+
+
+def _floats(values: NDArray[np.float64]) -> Tensor:
+    """With a last axis of 1: the kernel of a convolution over frames, one at a time."""
+    return torch.from_numpy(values.astype(np.float32))[..., None]
+
+
+def _power(real: Tensor, imaginary: Tensor) -> Tensor:
+    return real.square() + imaginary.square()
 
 
 class AudioEncoder(nn.Module):
