@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -159,18 +159,18 @@ def turn(folder: Folder = HERE, as_json: AsJson = False) -> None:
     _result(made.record, as_json, lambda: _show_turn(made, *serving))
 
 
-def _show_turn(made: Turn, champion: int | None, picked: str | None) -> None:
+def _show_turn(made: Turn, champion: int | None, picked: Mapping[str, Any] | None) -> None:
     from volano.wheel import turn_lines
 
     print("\n".join(turn_lines(made, champion=champion, picked=picked)))
 
 
-def _serving(wheel: Wheel) -> tuple[int | None, str | None]:
+def _serving(wheel: Wheel) -> tuple[int | None, dict[str, Any] | None]:
     """The turn that serves, and which of its candidates where a person picked one."""
-    from volano.wheel import picked_by_hand
+    from volano.wheel import picked_facts
 
     champion = wheel.store.champion()
-    return (champion.turn, picked_by_hand(wheel.store, champion)) if champion else (None, None)
+    return (champion.turn, picked_facts(wheel.store, champion)) if champion else (None, None)
 
 
 @app.command()
@@ -369,13 +369,12 @@ def queue(
 @app.command()
 def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the turns and which of them served."""
-    from volano.wheel import picked_by_hand, quality
+    from volano.wheel import quality
 
     with _wheel(folder) as wheel:
         turns = wheel.history()
         champions = wheel.store.champions()
-        picked = picked_by_hand(wheel.store, champions[0]) if champions else None
-    serving = champions[0].turn if champions else None
+        serving, picked = _serving(wheel)
     rows = [
         {
             "turn": record["turn"],
@@ -384,11 +383,15 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
             "metric": (name := record.get("headline") or "accuracy"),
             name: record["metrics"].get(name),
             "champion": record["turn"] == serving,
-            **({"picked": picked} if picked and record["turn"] == serving else {}),
+            **({"picked": picked["name"]} if picked and record["turn"] == serving else {}),
         }
         for record in turns
     ]
-    qualities = [quality(record) for record in turns]
+    qualities = [
+        # What a person picked answers otherwise than what its turn had chosen.
+        quality({**record, **(picked if picked and record["turn"] == serving else {})})
+        for record in turns
+    ]
 
     def show() -> None:
         for row, reached in zip(rows, qualities, strict=True):
@@ -426,7 +429,8 @@ def promote(
 ) -> None:
     """Make a turn's bundle the champion, whatever the gate said."""
     with _wheel(folder) as wheel:
-        _show_champion(wheel.promote(number, candidate), as_json)
+        champion = wheel.promote(number, candidate)
+        _show_champion(champion, as_json, _golden_quality(wheel) if candidate else "")
 
 
 @app.command()
@@ -436,11 +440,22 @@ def rollback(folder: Folder = HERE, as_json: AsJson = False) -> None:
         _show_champion(wheel.rollback(), as_json)
 
 
-def _show_champion(champion: Champion, as_json: bool) -> None:
+def _golden_quality(wheel: Wheel) -> str:
+    """What a candidate that a person has just picked reaches on golden rows."""
+    from volano.wheel import quality
+
+    turn, picked = _serving(wheel)
+    if turn is None or picked is None:
+        return ""
+    reached = quality({**wheel.show(turn).record, **picked})
+    return f"; golden rows: {reached}" if reached else ""
+
+
+def _show_champion(champion: Champion, as_json: bool, reached: str = "") -> None:
     _result(
         {"champion": champion.turn, "why": champion.why},
         as_json,
-        lambda: print(f"turn {champion.turn} serves now ({champion.why})"),
+        lambda: print(f"turn {champion.turn} serves now ({champion.why}){reached}"),
     )
 
 

@@ -231,4 +231,6 @@ def shown_size(size_bytes: float) -> str:
       >>> shown_size(12_345_678), shown_size(999)
       ('12.3 MB', '1.0 kB')
     """
+    if size_bytes < 100:
+        return f"{size_bytes:.0f} B"
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"

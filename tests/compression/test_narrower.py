@@ -20,6 +20,7 @@ from volano.export import graph_of
 from volano.models import Network
 from volano.models.encoders._efficientnet import EfficientNetLite
 from volano.models.encoders.image import PretrainedImageEncoder
+from volano.spec import TrainSpec
 
 
 class Classroom:
@@ -181,7 +182,7 @@ def test_a_pretrained_net_of_photos_teaches_one_from_scratch(
     assert student.encoders[0].config()["widths"] == [16, 32, 64]
     assert student.encoders[0].config()["channels"] == 3
     assert student.head.out_features == 2
-    assert student_plan(student, 1000, epochs=3, seed=0).optimiser == "sgd"
+    assert student_plan(student, 1000, epochs=3, train=TrainSpec(seed=0)).optimiser == "sgd"
 
 
 def test_it_answers_with_numbers_in_the_teachers_unit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +201,6 @@ def test_other_inputs_have_no_such_student() -> None:
 
 def test_beside_a_transformer_a_narrow_net_learns_at_careful_rates() -> None:
     both = Network(("photo", "text"), [*picture_network().encoders, *text_network()[0].encoders], 2)
-    plan = student_plan(both, 1000, epochs=3, seed=0)
+    plan = student_plan(both, 1000, epochs=3, train=TrainSpec(seed=0))
     assert plan.optimiser == "adamw"
     assert plan.learning_rate < 1e-3

@@ -18,6 +18,7 @@ from volano.compression import Compact, compression_pass
 from volano.compression._lessons import STUDENT_RATE, student_plan
 from volano.export import graph_of, write_bundle
 from volano.models import LinearModel, Network, TableEncoder, WordsEncoder, table_features
+from volano.spec import TrainSpec
 from volano.tasks.classification import Classification
 from volano.training import distil_objective, fit, fit_tree_student
 
@@ -40,7 +41,7 @@ class Classroom:
 
     def train(self, model: Any, inputs: Any, *, epochs: int) -> None:
         self._folder.mkdir(exist_ok=True)
-        plan = student_plan(model, NUM_ROWS, epochs=epochs, seed=0)
+        plan = student_plan(model, NUM_ROWS, epochs=epochs, train=TrainSpec(seed=0))
         aim = distil_objective(self.task)
         fit(model, inputs, self._lesson, self._lesson, plan, aim=aim, scratch=self._folder)
 
@@ -152,9 +153,18 @@ def test_what_a_net_cannot_read_or_shrink_has_none() -> None:
 def test_how_a_student_learns(encoders: list[Any], rate: float) -> None:
     table = None if encoders else TableEncoder(table_features(columns(NUM_ROWS, missing=True)[0]))
     network = Network(("text",) * len(encoders), encoders, 2, table)
-    plan = student_plan(network, 9000, epochs=7, seed=3)
+    plan = student_plan(network, 9000, epochs=7, train=TrainSpec(seed=3))
     assert (plan.epochs, plan.seed, plan.patience, plan.dropout) == (7, 3, 0, 0.0)
     assert plan.learning_rate == rate != STUDENT_RATE
     known = torch.nn.Module()
     known.encoders = torch.nn.ModuleList([torch.nn.Identity()])
-    assert student_plan(known, 9000, epochs=7, seed=3).learning_rate == STUDENT_RATE
+    assert (
+        student_plan(known, 9000, epochs=7, train=TrainSpec(seed=3)).learning_rate == STUDENT_RATE
+    )
+
+
+def test_students_learn_as_their_teacher_was_told_to() -> None:
+    network = Network((), (), 2, TableEncoder(table_features(columns(60)[0]), width=8, depth=1))
+    told = TrainSpec(seed=3, augment="off", precision="fp32")
+    plan = student_plan(network, 500, epochs=2, train=told)
+    assert (plan.seed, plan.augment, plan.precision) == (3, "off", "fp32")

@@ -283,7 +283,9 @@ def test_looks_take_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda attempt: Measured(dict(attempt.steps)["distil"]["size"], 1, 1.0),
         long=True,
     )
-    assert [each.name for each in tried] == ["s0-look", "s1-look", "s2-look", "s2"]
+    found = list(tried)
+    assert [each.name for each in found] == ["s0-look", "s1-look", "s2-look", "s2", "distil"]
+    assert found[-1].error == "no time was left to train s3, s4 to the end"
 
 
 def test_a_pass_that_fails_is_a_finding() -> None:

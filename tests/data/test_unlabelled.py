@@ -60,3 +60,15 @@ def test_tables_are_read_in_order(tmp_path: Path) -> None:
     assert texts == ["one", "two", "three", None]
     with pytest.raises(DataError, match=r"(?s)a.csv: there is no column .texts.*DATA-008"):
         list(rows_of(files, ["texts"]))
+
+
+def test_one_number_written_in_two_ways_is_one_row() -> None:
+    """The prediction log keeps values: a golden 24 comes back as 24.0, and must be left out."""
+    form = TableForm.of(["age"], "mood", {"age": "number", "mood": "category"})
+    same = {"age": lambda cell: str(float(cell))}
+    _, hashes = hash_inputs([["24.0"]], form.folds)
+    known = {(int(high), int(low)) for high, low in hashes}
+    rows = [{"age": "24"}, {"age": "24.00"}, {"age": "25"}, {"age": "25.0"}]
+    found = unlabelled(rows, form, known, plain={}, same=same, most=9)
+    assert found.columns == {"age": ["25"]}
+    assert found.counts["known"] == 3

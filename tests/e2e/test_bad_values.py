@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import write_table
 
 import volano
 from volano.columns.category import CategoryColumn
@@ -267,3 +268,18 @@ def test_corrections_with_photos_that_cannot_be_read_are_refused(tmp_path: Path)
     assert (found.labelled, found.unreadable) == (1, 4)
     assert found.first[0] == "row 2: 'corrupt.png'"
     assert "  refused: 4 rows whose files cannot be read" in found.lines(10)
+
+
+def test_a_first_row_that_no_service_would_take_costs_no_turn(tmp_path: Path) -> None:
+    """A bundle is started once more to answer a row; the first may be one that it refuses."""
+    rows = [("abc" if row < 40 else f"{row / 9:.2f}", f"{row % 7}") for row in range(160)]
+    table = [(a, b, "up" if int(b) > 3 else "down") for a, b in rows]
+    write_table(tmp_path / "rows.csv", ("a", "b", "way"), table)
+    (tmp_path / "volano.yaml").write_text(
+        "name: rows\ndata: rows.csv\ninputs: {a: number, b: number}\ntarget: {way: category}\n"
+        "train: {models: [linear]}\ngate: {min_rows: 10}\n",
+        encoding="utf-8",
+    )
+    with volano.Wheel(tmp_path) as wheel:
+        chosen = next(row for row in wheel.turn().record["candidates"] if row["chosen"])
+    assert chosen["start_s"] > 0

@@ -83,6 +83,8 @@ def test_a_person_picks_another_of_the_front(wheel: volano.Wheel) -> None:
     assert model.manifest["precision"] == "fp32"
     assert model.predict([{"text": "the tea is good"}])[0].value in ("positive", "negative")
     assert model.manifest["metrics"]["golden"], "it is judged on golden rows as the chosen one was"
+    mine = next(row["metrics"] for row in rows if row["name"] == "fp32")
+    assert model.manifest["metrics"]["validation"] == mine
     assert wheel.rollback().why == "rolled back from turn 1, fp32"
     assert picked_by_hand(wheel.store, wheel.store.champion()) is None
     model = volano.load(wheel.store.champion().artifact.path / "bundle")

@@ -373,3 +373,21 @@ def test_an_encoder_knows_whether_it_fills_gaps(masked: tuple[FittedText, Path])
     encoder.masked_model = None  # type: ignore[union-attr]
     augmentation(network, {"t": column}, plan(("word_synonym",)), say=said.append)
     assert "no word_synonym" in said[0]
+
+
+def test_a_text_stays_as_it_is_beside_a_picture_that_changes() -> None:
+    column, photo = wordpiece(), Pixels()
+    encoder = SequenceEncoder(
+        "gru", column.num_tokens, width=16, depth=1, activation="tanh", pooling="average"
+    )
+    both = Network((photo.name, "text"), [*picture_network().encoders, encoder], 2)
+    change = augmentation(both, {photo.name: photo, "text": column}, plan())
+    assert change is not None
+    feed = column.collate(column.encode(["the tea is good"] * 4), np.arange(4))
+    pixels = torch.randint(0, 255, (4, 1, 12, 10), dtype=torch.uint8)
+    batch = {name: torch.from_numpy(values) for name, values in feed.items()}
+    found, mixed = change({**batch, f"{photo.name}.pixels": pixels}, 3)
+    assert mixed is None
+    assert not torch.equal(found[f"{photo.name}.pixels"], pixels)
+    for name, values in batch.items():
+        assert torch.equal(found[name], values)

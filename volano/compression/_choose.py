@@ -78,7 +78,7 @@ def choose(
     """Choose among candidates; the first is the uncompressed reference, which always qualifies.
 
     Of those that qualify and reach the goal the smallest ships; where none reaches it, the smallest
-    of those that qualify.
+    of those that qualify, or the fastest where the goal is speed alone.
 
     Args:
       candidates: At least one; the first has scores.
@@ -103,7 +103,10 @@ def choose(
         row["front"] = row["size_bytes"] > 0 and not any(_beats(other, row) for other in rows)
     reaching = [place for place, row in enumerate(rows) if row["passed"] and not row["missed"]]
     passing = [place for place, row in enumerate(rows) if row["passed"]]
-    chosen = min(reaching or passing, key=lambda place: (rows[place]["size_bytes"], place))
+    # Where speed alone is asked for and not reached, the fastest is what was meant.
+    fast = not reaching and goal.row_ms is not None and goal.size_bytes is None
+    first = "p50_ms" if fast else "size_bytes"
+    chosen = min(reaching or passing, key=lambda place: (rows[place].get(first, 0.0), place))
     for place, row in enumerate(rows):
         row["chosen"] = place == chosen
         row["kept"] = row["front"] or row["chosen"] or place == 0
@@ -164,7 +167,7 @@ def _missed(candidate: Candidate, goal: Goal) -> list[str]:
         missed.append(f"{shown_size(candidate.size_bytes)} of at most {most}")
     took = candidate.facts.get("p50_ms")
     if goal.row_ms is not None and took is not None and took > goal.row_ms:
-        missed.append(f"{took:.1f} ms of at most {goal.row_ms:g}")
+        missed.append(f"{took:.3g} ms of at most {goal.row_ms:g}")
     return missed
 
 

@@ -53,14 +53,15 @@ class OutOfTime(Exception):
     """The budget is spent; what was being tried is given up."""
 
 
-def student_plan(model: Any, num_rows: int, *, epochs: int, seed: int) -> TrainPlan:
+def student_plan(model: Any, num_rows: int, *, epochs: int, train: TrainSpec) -> TrainPlan:
     """How a student is fitted.
 
     Args:
       model: The network: what it is made of decides.
       num_rows: Rows that it learns from.
       epochs: How often.
-      seed: Decides every random choice.
+      train: How its teacher was trained: the seed, the precision, and what is done to rows hold
+        for a student too.
     """
     from volano.training import plan_training
 
@@ -70,7 +71,7 @@ def student_plan(model: Any, num_rows: int, *, epochs: int, seed: int) -> TrainP
     light = not table and recipes <= {"pieces", "words"}
     known = not (table or convolves or light)
     plan = plan_training(
-        TrainSpec(epochs=epochs, seed=seed),
+        TrainSpec(epochs=epochs, seed=train.seed, precision=train.precision, augment=train.augment),
         num_rows=num_rows,
         pretrained=known,
         table=table,
@@ -93,7 +94,7 @@ class Lessons:
       task: The task's kind.
       teacher: The model whose answers are taught, as a bundle on one thread.
       scratch: Where answers and checkpoints are kept and looked for.
-      seed: Decides every random choice.
+      train: The spec's section: how the teacher was trained.
       step: Told how far something is.
       say: Told what is worth a line.
       deadline: When to stop, by `time.monotonic`.
@@ -110,7 +111,7 @@ class Lessons:
         teacher: Model,
         scratch: Path,
         *,
-        seed: int,
+        train: TrainSpec,
         step: Step = lambda label, done, total: None,
         say: Callable[[str], None] = lambda text: None,
         deadline: float = math.inf,
@@ -118,7 +119,8 @@ class Lessons:
         graph_of: Callable[[Any, Mapping[str, FittedColumn]], Any],
         unlabelled: Callable[[], Given] = lambda: ({}, ()),
     ) -> None:
-        self.task, self.seed, self.deadline = task, seed, deadline
+        self.task, self.seed, self.deadline = task, train.seed, deadline
+        self._spec = train
         self._prepared, self._snapshot, self._teacher = prepared, snapshot, teacher
         self._scratch, self._step, self._say = scratch, step, say
         self._raw: dict[str, dict[str, list[Any]]] = {}
@@ -139,6 +141,11 @@ class Lessons:
     @functools.cached_property
     def _given(self) -> Given:
         return self._unlabelled()
+
+    @property
+    def asked_for_more(self) -> bool:
+        """Whether rows without a label were read: no student, no need of them."""
+        return "_given" in self.__dict__
 
     @property
     def _more(self) -> Mapping[str, Sequence[Any]]:
@@ -190,7 +197,7 @@ class Lessons:
         from volano.training import distil_objective, fit
 
         train, validation = self.lessons(inputs)
-        plan = student_plan(model, train.num_rows, epochs=epochs, seed=self.seed)
+        plan = student_plan(model, train.num_rows, epochs=epochs, train=self._spec)
         self._place.mkdir(parents=True, exist_ok=True)
         fit(
             model,

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from volano.errors import RequestError
-from volano.runtime import Model
+from volano.errors import BundleError, RequestError
+from volano.runtime import Model, load
 
 __all__ = ["bundle_size", "measure_encoding", "measure_speed", "measure_start"]
 
@@ -41,6 +41,15 @@ def _answerable(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[dict[st
             model.check([row])
             found.append(row)
     return found or cells
+
+
+def _accepted(model: Model, row: Mapping[str, Any]) -> bool:
+    """Whether a service would take a row as it is."""
+    try:
+        model.check([row])
+    except RequestError:
+        return False
+    return True
 
 
 def measure_encoding(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -125,16 +134,19 @@ def measure_start(
 
     Args:
       folder: The bundle.
-      rows: What it answers, JSON-able.
+      rows: Real rows; it answers the first of them that a service would take.
       runs: Processes, one after the other.
     Returns:
       ``start_s``, seconds from the first import to the first answer, and ``peak_mb``, the largest
       resident memory (medians); ``start_s_spread`` and ``peak_mb_spread`` (lowest and highest).
-      Empty where a row cannot be sent to another process.
+      Empty where there is no such row, or it cannot be sent to another process.
+    Raises:
+      BundleError: A new process cannot answer with it (BUNDLE-032).
     """
+    model = load(folder, threads=1)
     try:
-        text = json.dumps(list(rows))
-    except (TypeError, ValueError):
+        text = json.dumps([next(row for row in rows if _accepted(model, row))])
+    except (StopIteration, TypeError, ValueError):
         return {}
     found = []
     for _ in range(runs):
@@ -143,8 +155,16 @@ def measure_start(
             input=text,
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+        if done.returncode:
+            raise BundleError(
+                32,
+                "a new process cannot answer with the bundle",
+                where=str(folder),
+                expected="an answer to a row of the table",
+                fix="see why: " + (done.stderr.strip().splitlines() or ["it says nothing"])[-1],
+            )
         found.append(json.loads(done.stdout.splitlines()[-1]))
     starts, peaks = zip(*found, strict=True)
     return {

@@ -40,7 +40,10 @@ def settings(model: Compact, work: Work) -> Sequence[Settings]:
     kinds = sum(_num_pieces(work.texts(name)) for name in model.model.columns)
     middle = min(MOST, max(FEWEST, 1 << round(math.log2(max(1, kinds) / 2))))
     sizes = ((middle, 64), (2 * middle, 96), (middle // 4, 64), (4 * middle, 64), (middle // 2, 32))
-    return [{"buckets": buckets, "width": width, "epochs": epochs} for buckets, width in sizes]
+    # More numbers than the teacher has are nothing smaller, whatever they learn.
+    most = model.model.num_weights() / len(model.model.columns)
+    small = [size for size in sizes if size[0] * size[1] <= most] or [min(sizes)]
+    return [{"buckets": buckets, "width": width, "epochs": epochs} for buckets, width in small]
 
 
 def _num_pieces(texts: Sequence[str]) -> int:

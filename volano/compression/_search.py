@@ -201,6 +201,8 @@ class _Trying:
             elif quality - worst <= LOST * abs(quality):
                 most = f"more than {LOST:.1%} of its quality"
                 why = f"not needed: no pass that changes the graph was seen to cost {most}"
+            elif self._late():
+                why = "not tried: the budget was spent"
             if why is not None:
                 if not start.name:  # people expect that it is tried
                     yield Attempt(each.name, ((each.name, {}),), None, why)
@@ -288,17 +290,19 @@ class _Trying:
         ]
         small = [look for look in left if self._reaches(look[1])]
         large = [look for look in left if not self._reaches(look[1])]
-        for each in [*_by_kinds(small), *_by_kinds(large), *unseen]:
-            if self._late():
-                return
-            yield from self.student(teaching, each)
+        waiting = [*_by_kinds(small), *_by_kinds(large), *unseen]
+        while waiting and not self._late():
+            yield from self.student(teaching, waiting.pop(0))
+        if waiting:
+            names = ", ".join(_shown(teaching, each) for each in waiting)
+            why = f"no time was left to train {names} to the end"
+            yield Attempt(teaching.name, ((teaching.name, {}),), None, why)
 
     def _late(self) -> bool:
         return time.monotonic() > self._work.deadline
 
     def _tried(self, before: Attempt, each: Pass, settings: Settings, mark: str = "") -> Attempt:
-        label = getattr(each, "label", None)
-        shown = (label(settings) if label is not None else each.name) + mark
+        shown = _shown(each, settings) + mark
         steps = (*before.steps, (each.name, settings))
         attempt = Attempt("-".join(part for part in (before.name, shown) if part), steps, None)
         started = time.monotonic()
@@ -328,6 +332,12 @@ def _by_kinds(looks: Sequence[tuple[Settings, Measured]]) -> list[Settings]:
         places[kind] = places.get(kind, -1) + 1
         order.append((places[kind], -found.quality, each))
     return [each for *_, each in sorted(order, key=lambda item: item[:2])]
+
+
+def _shown(each: Pass, settings: Settings) -> str:
+    """What reports call a pass in some setting."""
+    label = getattr(each, "label", None)
+    return str(label(settings)) if label is not None else each.name
 
 
 def _part(settings: Settings, share: float) -> Settings:

@@ -7,7 +7,7 @@ weights stay numbers in fp32: int8 comes after it, as after any other model.
 
 Jacob et al., `Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference <https://arxiv.org/abs/1712.05877>`_, 2018. Where we differ: what is learned is the
-network's own answers and token vectors, as students learn them, and not the labels once more.
+network's own answers and token vectors, as students learn them, beside the labels.
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from volano.data._form import TableForm
 from volano.data._golden import GoldenRows
-from volano.data._keys import folded_hashes, hash_inputs
+from volano.data._keys import hash_inputs
 from volano.data._read import read_rows, sample
 from volano.data._snapshot_file import Snapshot
 from volano.data._sources import SourceFile
@@ -20,6 +22,9 @@ __all__ = ["Unlabelled", "known_rows", "rows_of", "unlabelled"]
 _AT_A_TIME = 4096
 
 Known = set[tuple[int, int]]
+
+Same = Mapping[str, Callable[[str], str]]
+"""Input -> what makes cells that say the same the same: 24 and 24.0 are one number."""
 
 
 @dataclass
@@ -36,26 +41,36 @@ class Unlabelled:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def known_rows(snapshot: Snapshot, golden: GoldenRows, form: TableForm) -> Known:
-    """The rows of a turn, as `unlabelled` takes them."""
+def known_rows(
+    snapshot: Snapshot,
+    golden: GoldenRows,
+    form: TableForm,
+    same: Mapping[str, Callable[[str], str]],
+) -> Known:
+    """The rows of a turn, as `unlabelled` takes them.
+
+    Args:
+      snapshot: Those that are learned from and steered by.
+      golden: Those that judge.
+      form: How rows are told apart.
+      same: Of the inputs that can say one thing in several ways.
+    """
     found: Known = set()
-    if not form.observations:
-        for hashes in (folded_hashes(snapshot.keys), golden.folded):
-            found.update(map(tuple, hashes.tolist()))
-        return found
-    # Those of observations take their target and place in, which these rows have not.
     every = np.arange(snapshot.summary.num_rows, dtype=np.int64)
     for start in range(0, len(every), _AT_A_TIME):
         rows = every[start : start + _AT_A_TIME]
-        cells = [_texts(snapshot.column(name, rows)) for name in form.inputs]
-        found.update(map(tuple, hash_inputs(cells, form.folds)[1].tolist()))
-    cells = [_texts(golden.column(name)) for name in form.inputs]
-    found.update(map(tuple, hash_inputs(cells, form.folds)[1].tolist()))
+        found.update(_hashes([snapshot.column(name, rows) for name in form.inputs], form, same))
+    found.update(_hashes([golden.column(name) for name in form.inputs], form, same))
     return found
 
 
-def _texts(cells: Sequence[str | None]) -> list[str]:
-    return [cell or "" for cell in cells]
+def _hashes(columns: Sequence[Sequence[str | None]], form: TableForm, same: Same) -> list[Any]:
+    """What rows are known by, up to case, space and punctuation."""
+    cells = [
+        [same[name](cell or "") if name in same else cell or "" for cell in column]
+        for name, column in zip(form.inputs, columns, strict=True)
+    ]
+    return list(map(tuple, hash_inputs(cells, form.folds)[1].tolist()))
 
 
 def rows_of(
@@ -81,6 +96,7 @@ def unlabelled(
     known: Known,
     *,
     plain: Mapping[str, Callable[[str], str]],
+    same: Same = MappingProxyType({}),
     most: int,
 ) -> Unlabelled:
     """Rows that say something new.
@@ -90,21 +106,21 @@ def unlabelled(
       form: How rows are told apart.
       known: Rows that are left out, up to case, space and punctuation; grows by those kept.
       plain: Column -> what makes its cells such as all later steps read them.
+      same: As `known_rows` had it.
       most: Where to stop.
     """
     found: dict[str, list[str]] = {name: [] for name in form.inputs}
     counts = dict.fromkeys(("read", "broken", "empty", "known", "kept"), 0)
 
     def keep(some: list[list[str]]) -> None:
-        columns = [list(cells) for cells in zip(*some, strict=True)]
-        _, folded = hash_inputs(columns, form.folds)
-        for cells, (high, low) in zip(some, folded.tolist(), strict=True):
-            if (high, low) in known:
+        hashes = _hashes(list(zip(*some, strict=True)), form, same)
+        for cells, row in zip(some, hashes, strict=True):
+            if row in known:
                 counts["known"] += 1
                 continue
             if counts["kept"] >= most:
                 return
-            known.add((high, low))
+            known.add(row)
             counts["kept"] += 1
             for name, cell in zip(form.inputs, cells, strict=True):
                 found[name].append(cell)

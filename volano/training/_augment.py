@@ -91,7 +91,8 @@ class Augmentation:
                 if key.startswith(start)
             }
             module = self._modules[name]
-            cast("Change", module.change)(arrays, names, random, **self._facts.get(name, {}))
+            if names:  # else only mixing is asked of it, or nothing while another column changes
+                cast("Change", module.change)(arrays, names, random, **self._facts.get(name, {}))
             # After a fit without mixing, half of the batches are left as they are.
             if self.mixing and random.random() < 0.5:
                 way = self.mixing[int(random.integers(len(self.mixing)))]

@@ -8,7 +8,7 @@ from volano.wheel._corrections import (
     import_feedback,
     remove_feedback,
 )
-from volano.wheel._crowning import picked_by_hand
+from volano.wheel._crowning import picked_by_hand, picked_facts
 from volano.wheel._init import InitResult, init_wheel
 from volano.wheel._progress import Progress, SilentProgress, progress_for
 from volano.wheel._stage import Context, Setting, Stage
@@ -38,6 +38,7 @@ __all__ = [
     "init_wheel",
     "next_steps",
     "picked_by_hand",
+    "picked_facts",
     "progress_for",
     "quality",
     "remove_feedback",

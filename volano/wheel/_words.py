@@ -97,13 +97,16 @@ def _milliseconds(value_ms: float) -> str:
     return f"{value_ms:.1f} ms" if value_ms >= 0.1 else f"{value_ms * 1000:.0f} µs"
 
 
-def turn_lines(turn: Turn, *, champion: int | None, picked: str | None = None) -> list[str]:
+def turn_lines(
+    turn: Turn, *, champion: int | None, picked: Mapping[str, Any] | None = None
+) -> list[str]:
     """A turn, and what to do next.
 
     Args:
       turn: The turn.
       champion: The turn that serves now.
-      picked: Which of its candidates serves, where a person picked another than the turn chose.
+      picked: Which of its candidates serves, where a person picked another than the turn chose:
+        its ``name`` and its golden ``metrics``.
     """
     record = turn.record
     lines = [
@@ -126,15 +129,28 @@ def turn_lines(turn: Turn, *, champion: int | None, picked: str | None = None) -
                 f"{_milliseconds(candidate['p50_ms'])} a row"
             )
             if candidate.get("missed"):
-                lines.append(f"  misses the goal: {', '.join(candidate['missed'])}")
+                lines.append(
+                    f"  misses the goal: {', '.join(candidate['missed'])}{_further(record)}"
+                )
     if picked and turn.number == champion:
-        lines.append(f"  serves now: {picked}, picked by hand")
+        reached = quality({**record, **picked})
+        lines.append(
+            f"  serves now: {picked['name']}, picked by hand" + (f": {reached}" if reached else "")
+        )
     lines += _tried(record)
     lines += candidate_lines(record)
     lines.append(f"  {record['seconds']:.0f} s; report: {turn.report}")
     if record["bundle"] is None:
         return [*lines, "  'volano clean' has removed its bundle"]
     return [*lines, *next_steps(record, champion=champion)]
+
+
+def _further(record: Mapping[str, Any]) -> str:
+    """What else finds something smaller, where it was not asked for."""
+    made = record.get("lineage", {}).get("compress", {}).get("ingredients", {}).get("compress")
+    if not isinstance(made, Mapping) or made.get("budget"):
+        return ""
+    return " ('budget: 10m' under compress looks further)"
 
 
 def _tried(record: Mapping[str, Any]) -> list[str]:
@@ -163,7 +179,7 @@ def candidate_lines(record: Mapping[str, Any]) -> list[str]:
         elif row.get("loss"):
             # Minus a square of what is predicted says nothing to anyone.
             shown = f", {row['loss']:+.1%} error on {rows}"
-        mark = "  <- ships" if row["chosen"] else ""
+        mark = "  <- ships" if row["chosen"] else "" if row["passed"] else "  (refused)"
         lines.append(
             f"    {row['name']:<26} {shown_size(row['size_bytes']):>9}, "
             f"{_milliseconds(row['p50_ms'])} a row, {row['rows_per_s']:,.0f} rows/s{shown}{mark}"

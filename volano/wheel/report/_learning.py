@@ -280,6 +280,8 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         outcome: Child = "good enough, but not the smallest"
         if item.get("chosen"):
             outcome = el("b", "ships", class_="t-ours")
+        elif item.get("refused") and not size:
+            outcome = data_text(item["refused"])  # it does not apply, or there was no time
         elif item.get("refused"):
             outcome = [el("b", "refused: ", class_="t-bad"), data_text(item["refused"])]
         elif not item.get("passed"):

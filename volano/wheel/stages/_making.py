@@ -58,6 +58,9 @@ MOST_AGREEMENT = 0.9
 is right more often than that. An average may hide that many answers changed for the worse and as
 many for the better: people who have learned what to expect of a model notice the first."""
 
+TAUGHT_BY = ("seed", "precision", "augment")
+"""What of the spec's ``train`` section holds for students too."""
+
 STUDENT_MARGIN = 0.01
 """The least margin at which more than 8 bits is tried though nobody asked for something small or
 fast. No student has ever stayed within half a percent of a teacher that was worth its bytes, and
@@ -181,7 +184,7 @@ class Making:
             self._task.kind,
             load(context.out / "candidates" / shown, threads=1),
             self._scratch(model, variants),
-            seed=context.spec.train.seed,
+            train=context.spec.train,
             step=context.progress.step,
             deadline=math.inf if budget is None else time.monotonic() + budget,
             variants=variants,
@@ -203,6 +206,10 @@ class Making:
                     yield self._failed(name, model, attempt.error)
                 else:
                     yield found[-1]
+            if whole and settings.unlabelled and not lessons.asked_for_more:
+                context.progress.say(
+                    "    rows without a label were not read: no student was taught"
+                )
         finally:
             if "torch" in sys.modules:
                 from volano.training import release_cores
@@ -236,7 +243,7 @@ class Making:
             "code": volano.__version__,
             "parents": {name: run.artifact.digest for name, run in context.parents.items()},
             "model": model,
-            "seed": context.spec.train.seed,
+            "train": {key: getattr(context.spec.train, key) for key in TAUGHT_BY},
             "variants": variants,
             **{key: context.ingredients.get(key) for key in ("passes", "unlabelled")},
             "endpoint": context.ingredients["compress"].get("endpoint"),
@@ -293,6 +300,7 @@ class Making:
         scores = self._scores(self._metric, task, outputs, targets, rows)
         likelihoods = self._scores(self.judge.selection, task, outputs, targets, rows)
         facts = {"model": model, **measure_speed(bundle, self.rows)}
+        facts["metrics"] = self._metrics(task, outputs, rows)
         # What has learned from these rows is not made smaller by them.
         if len(rows) and not self._evidence[model].learned:
             facts |= self._agreement(model, task, outputs, targets, trained=trained)
@@ -349,6 +357,19 @@ class Making:
             times = times[rows]
         units = independent_rows(self.judge, len(scores), self._prepared.target, times)
         return unit_scores(scores, units)
+
+    def _metrics(self, task: Task, outputs: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        """What a bundle reaches on the validation rows; empty where others are compared on."""
+        num_rows = self._prepared.split("validation").num_rows
+        if self.crossed or not len(rows):
+            return {}
+        values = self._prepared.values("validation", Snapshot.open(self._context.parent("data")))
+        if len(rows) < num_rows:
+            if not isinstance(values, list):
+                return {}  # windows, of which some have nothing right
+            values = [values[row] for row in rows]
+        found = self.judge.report(task, outputs, values, self._prepared.target)
+        return dict(found["metrics"])
 
     def _agreement(
         self, model: str, task: Task, outputs: np.ndarray, targets: np.ndarray, *, trained: bool
@@ -418,7 +439,8 @@ class Making:
             graph=graph,
             details={
                 "precision": name,
-                "metrics": {"validation": context.parents["evaluate"].summary["metrics"]},
+                # Deploy adds what the one that ships reaches.
+                "metrics": {},
                 "lineage": {
                     stage: {"key": run.key, "digest": run.artifact.digest}
                     for stage, run in context.parents.items()

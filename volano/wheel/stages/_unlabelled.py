@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from volano.columns import media_kind
+from volano.columns import FittedColumn, media_kind
 from volano.compression import Endpoint, Told
 from volano.data import (
     GoldenRows,
+    Prepared,
     Snapshot,
     TableForm,
     Unlabelled,
@@ -19,7 +21,7 @@ from volano.data import (
     rows_of,
     unlabelled,
 )
-from volano.errors import SpecError
+from volano.errors import RequestError, SpecError
 from volano.spec import EndpointSpec, Spec
 from volano.store import PredictionLog
 from volano.wheel._stage import Context, Setting
@@ -73,8 +75,12 @@ def unlabelled_rows(context: Context, addresses: Sequence[str]) -> Unlabelled:
     snapshot = Snapshot.open(context.parent("data"))
     golden = GoldenRows.open(context.parent("golden") / GOLDEN_FILE)
     form = TableForm.of(snapshot.inputs, spec.target_name, spec.kinds, spec.target_column.options)
-    known = known_rows(snapshot, golden, form)
-    found = unlabelled(_rows(context, addresses), form, known, plain=plain_of(spec), most=MOST_ROWS)
+    inputs = Prepared.open(context.parent("prepare")).inputs
+    same = {name: functools.partial(_as_logged, column) for name, column in inputs.items()}
+    known = known_rows(snapshot, golden, form, same)
+    found = unlabelled(
+        _rows(context, addresses), form, known, plain=plain_of(spec), same=same, most=MOST_ROWS
+    )
     counts = found.counts
     context.progress.say(
         f"    {counts['kept']:,} rows without a label, of {counts['read']:,}: "
@@ -117,6 +123,14 @@ def _rows(context: Context, addresses: Sequence[str]) -> Iterator[Mapping[str, s
         last = page[-1].id
         for item in page:
             yield {name: as_text(value) for name, value in item.inputs.items()}
+
+
+def _as_logged(column: FittedColumn, cell: str) -> str:
+    """A cell as the prediction log has it, which keeps values and not how they were written."""
+    try:
+        return as_text(column.check(cell)) or ""
+    except RequestError:
+        return cell
 
 
 def _paths(addresses: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ SPEED_ROWS = 256
 
 MEASURED_FACTS = (
     "p50_ms", "p99_ms", "rows_per_s", "rows_per_s_spread", "start_s", "start_s_spread",
-    "peak_mb", "peak_mb_spread", "seconds", "front", "missed",
+    "peak_mb", "peak_mb_spread", "seconds", "front", "missed", "metrics",
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ class CompressStage:
     """
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     needs: ClassVar[tuple[str, ...]] = ("data", "golden", "prepare", "train", "evaluate")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ class CompressStage:
             if not row["kept"]:
                 shutil.rmtree(folder, ignore_errors=True)
             elif row["chosen"] or (searched and row["passed"]):
-                row |= measure_start(folder, making.rows[:1], runs=3 if searched else 1)
+                row |= measure_start(folder, making.rows, runs=3 if searched else 1)
             self._say(context, row)
         ready = context.out / "candidates" / candidates[chosen].name
         summary = {

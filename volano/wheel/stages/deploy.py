@@ -44,7 +44,7 @@ class DeployStage:
     """Chosen bundle, champion and golden rows -> verdict, and the bundle with its metrics."""
 
     name: ClassVar[str] = "deploy"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[tuple[str, ...]] = ("golden", "evaluate", "compress")
 
     def ingredients(self, setting: Setting, parents: Mapping[str, Run]) -> Mapping[str, Any]:
@@ -105,7 +105,9 @@ class DeployStage:
             np.save(out / "golden_outputs.npy", outputs)
         summary |= self._verdict(context, golden, model)
         summary["metrics"] = metrics
-        validation = model.manifest["metrics"]["validation"]
+        candidates = context.parents["compress"].summary["candidates"]
+        mine: dict[str, Any] = next((row for row in candidates if row["name"] == source.name), {})
+        validation = mine.get("metrics", {})
         describe_bundle(
             out / BUNDLE,
             metrics={"validation": validation, "golden": metrics},
