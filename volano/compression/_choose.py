@@ -129,8 +129,10 @@ def _judged(
         return {**row, "passed": True, "loss": 0.0}
     if not len(wanted):
         return {**row, "passed": False, "refused": f"there are no {held_out} to compare on"}
+    twice = ""
     if reference.ensemble and not candidate.ensemble:
         margin = min(0.5, ENSEMBLE_MARGINS * margin)
+        twice = ", doubled against an ensemble"
     found = not_worse(scores, wanted, margin=margin, alpha=ALPHA)
     row |= {
         "passed": found.passed,
@@ -142,7 +144,7 @@ def _judged(
     if not found.passed:
         row["refused"] = (
             f"loses {found.loss:.2%} (at most {found.upper:.2%}) "
-            f"on {len(wanted)} {held_out}, margin {margin:.2%}"
+            f"on {len(wanted)} {held_out}, margin {margin:.2%}{twice}"
         )
         return row
     agreed, least = candidate.facts.get("agreement"), candidate.facts.get("least_agreement", 0.0)

@@ -484,10 +484,22 @@ def _meant(key: Key, value: object) -> str | None:
     return f"{key[0]}: {{{_LISTS[key]}: [{', '.join(map(str, value))}]}}"
 
 
+_FORMS: dict[Key, str] = {
+    ("budget",): "a time, such as 5m",
+    ("compress", "budget"): "a time, such as 10m",
+    ("compress", "latency"): "a time, such as 2ms",
+    ("compress", "size"): "a size, such as 8MB",
+    ("compress", "endpoint", "url"): "an address that begins with http:// or https://",
+}
+"""What values of a form of their own look like."""
+
+
 def _expected(item: Any, key: Key) -> str:
     """What pydantic wanted, in the words of the file."""
     if key in (("data",), ("test",), ("compress", "unlabelled")):
         return "a path, or a list of paths"
+    if key in _FORMS:
+        return _FORMS[key]
     if item["type"] in ("too_short", "too_long"):
         if key == ("target",):
             return "one column"

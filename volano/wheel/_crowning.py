@@ -33,7 +33,11 @@ def promoted(
         digest, why = picked.artifact.digest, f"{candidate}, picked by hand"
     champion = store.champion()
     if champion is not None and champion.turn == number and champion.artifact.digest == digest:
-        raise WheelError(11, f"turn {number} is the champion already", expected="another turn")
+        raise WheelError(
+            11,
+            f"turn {number} is the champion already",
+            expected="another turn, or another of its candidates",
+        )
     store.crown(number, digest, why)
 
 
