@@ -207,6 +207,10 @@ def read_audio(
     return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16), cut
 
 
+TOKEN_S = 0.08
+"""Seconds of sound that cost a small convolutional net about what a token costs a transformer."""
+
+
 @dataclass(frozen=True)
 class FittedAudio:
     """The rate and the longest length that clips are brought to.
@@ -220,6 +224,13 @@ class FittedAudio:
     name: str
     rate: int
     max_samples: int
+
+    @property
+    def cell_cost(self) -> float:
+        """What a sample costs the graph beside a token of a transformer: so that clips of unlike
+        length share a run.
+        """
+        return 1 / (TOKEN_S * self.rate)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ __all__ = ["build", "settings", "suits"]
 ROWS_LEARNED = 700_000
 """Whole pictures, or as much of small ones as costs the same, that a student learns from in all."""
 
-SIZES = ((1 / 2, 1), (2 / 3, 2), (1 / 3, 1), (1 / 2, 2), (2 / 3, 1), (1 / 4, 1))
+SIZES = ((1 / 2, 1), (2 / 3, 2), (1 / 3, 1), (1 / 2, 2), (1 / 3, 2), (2 / 3, 1), (1 / 4, 1))
 """Share of the teacher's channels, and how many times as far apart the places are at which the
 first convolution looks; the best guess first."""
 

@@ -87,7 +87,6 @@ class LogMel(nn.Module):
       num_bands: Bands on the mel scale.
     """
 
-    places: Tensor
     window: Tensor
     even_cos: Tensor
     even_sin: Tensor
@@ -107,7 +106,6 @@ class LogMel(nn.Module):
         window_4Q[2:, -1] = 0.0
         mels_MF = mel_matrix(rate, self.num_samples, num_bands)
         # They follow from the config, so they are not saved.
-        self._keep("places", torch.from_numpy(places_4Q)[:, :, None])
         self._keep("window", _floats(window_4Q[::2]))
         for name, start in (("even", 0), ("odd", 1)):
             frequencies = np.arange(start, half + 1, 2)
@@ -123,31 +121,43 @@ class LogMel(nn.Module):
         """Samples in -1..1 -> (B, M, W); frame w begins at sample w hop, the last within the wave
         or one hop after it.
         """
-        starts_W = torch.arange(wave_BT.shape[1] // self.hop + 1, device=wave_BT.device) * self.hop
-        wave_BT = F.pad(wave_BT, (0, self.num_samples))
-
-        def read(places_Q1: Tensor) -> Tensor:
-            places_QW = places_Q1 + starts_W
-            found_BX = wave_BT.index_select(1, places_QW.flatten())
-            return found_BX.reshape(wave_BT.shape[0], places_Q1.shape[0], -1)
-
-        x1_BQW, x2_BQW, x3_BQW, x4_BQW = (read(places_Q1) for places_Q1 in self.places)
-        middle_B1W = wave_BT.index_select(1, starts_W + self.num_samples // 2)[:, None]
-        window_Q1, farther_Q1 = self.window[0], self.window[1]
-        u_BQW = window_Q1 * (x1_BQW + x2_BQW)
-        r_BQW = window_Q1 * (x1_BQW - x2_BQW)
-        v_BQW = farther_Q1 * (x3_BQW + x4_BQW)
-        s_BQW = farther_Q1 * (x3_BQW - x4_BQW)
+        num_frames = wave_BT.shape[1] // self.hop + 1
+        length = (num_frames - 1) * self.hop + self.num_samples + 1
+        wave_BT = F.pad(wave_BT, (0, self.num_samples + 1))[:, :length]
+        # Whole runs of samples are copied, never single ones: x[n] from the wave, and x[N - n] from
+        # the wave backwards, whose frames come in the opposite order.
+        ahead_BWN = self._frames(wave_BT, num_frames)
+        last_W = torch.arange(num_frames - 1, -1, -1, device=wave_BT.device)
+        back_BWN = self._frames(wave_BT.flip(1), num_frames).index_select(1, last_W)
+        quarter, half = self.num_samples // 4, self.num_samples // 2
+        near, far = slice(1, quarter + 1), slice(half + 1, half + quarter + 1)
+        x1_BWQ, x2_BWQ = ahead_BWN[..., near], back_BWN[..., near]
+        x3_BWQ, x4_BWQ = back_BWN[..., far], ahead_BWN[..., far]
+        middle_B1W = ahead_BWN[..., half][:, None]
+        window_Q, farther_Q = self.window[0], self.window[1]
+        u_BWQ = window_Q * (x1_BWQ + x2_BWQ)
+        r_BWQ = window_Q * (x1_BWQ - x2_BWQ)
+        v_BWQ = farther_Q * (x3_BWQ + x4_BWQ)
+        s_BWQ = farther_Q * (x3_BWQ - x4_BWQ)
         even_BFW = _power(
-            F.conv1d(u_BQW + v_BQW, self.even_cos) + middle_B1W,
-            F.conv1d(r_BQW - s_BQW, self.even_sin),
+            _products(u_BWQ + v_BWQ, self.even_cos) + middle_B1W,
+            _products(r_BWQ - s_BWQ, self.even_sin),
         )
         odd_BFW = _power(
-            F.conv1d(u_BQW - v_BQW, self.odd_cos) - middle_B1W,
-            F.conv1d(r_BQW + s_BQW, self.odd_sin),
+            _products(u_BWQ - v_BWQ, self.odd_cos) - middle_B1W,
+            _products(r_BWQ + s_BWQ, self.odd_sin),
         )
-        bands_BMW = F.conv1d(even_BFW, self.even_mels) + F.conv1d(odd_BFW, self.odd_mels)
+        bands_BMW = F.conv1d(even_BFW, self.even_mels[..., None])
+        bands_BMW = bands_BMW + F.conv1d(odd_BFW, self.odd_mels[..., None])
         return torch.log(bands_BMW + FLOOR)
+
+    def _frames(self, wave_BT: Tensor, num_frames: int) -> Tensor:
+        """The first samples of each frame, and more than are needed, (B, W, at least N + 1)."""
+        parts = -(-(self.num_samples + 1) // self.hop)
+        blocks = num_frames + parts - 1
+        whole_BX = F.pad(wave_BT, (0, self.hop * parts))[:, : blocks * self.hop]
+        blocks_BXH = whole_BX.reshape(wave_BT.shape[0], blocks, self.hop)
+        return torch.cat([blocks_BXH[:, at : at + num_frames] for at in range(parts)], dim=2)
 
     def num_frames(self, length_B: Tensor) -> Tensor:
         """Frames that begin within a wave of so many samples."""
@@ -155,8 +165,15 @@ class LogMel(nn.Module):
 
 
 def _floats(values: NDArray[np.float64]) -> Tensor:
-    """With a last axis of 1: the kernel of a convolution over frames, one at a time."""
-    return torch.from_numpy(values.astype(np.float32))[..., None]
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _products(x_BWQ: Tensor, factors_FQ: Tensor) -> Tensor:
+    """The sums over Q, (B, F, W): a convolution whose kernel is as wide as a frame, so that its
+    factors may be kept in 8 bits and what they are multiplied with is not.
+    """
+    # Not [..., 0]: an exported graph would gather the numbers one by one.
+    return F.conv2d(x_BWQ[:, None], factors_FQ[:, None, None]).squeeze(3)
 
 
 def _power(real: Tensor, imaginary: Tensor) -> Tensor:
