@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from volano.errors import SpecError, SpecErrors, nearest, shorten
 from volano.spec._document import Document, Key, parse_document, read_document
+from volano.spec._hints import FORMS, meant
 from volano.spec._model import CompressSpec, ServeSpec, Spec
 from volano.spec._networks import network_combinations
 
@@ -469,37 +470,16 @@ def _translate(
                 nearest=nearest(first["input"], choices)
                 if isinstance(first["input"], str)
                 else None,
-                fix=_meant(key, first["input"]),
+                fix=meant(key, first["input"]),
             )
-
-
-_LISTS = {("compress",): "passes", ("train",): "models"}
-"""Sections that people give a list, and the key that they mean."""
-
-
-def _meant(key: Key, value: object) -> str | None:
-    """The section that a list in its place stands for."""
-    if key not in _LISTS or not isinstance(value, (list, tuple)) or not value:
-        return None
-    return f"{key[0]}: {{{_LISTS[key]}: [{', '.join(map(str, value))}]}}"
-
-
-_FORMS: dict[Key, str] = {
-    ("budget",): "a time, such as 5m",
-    ("compress", "budget"): "a time, such as 10m",
-    ("compress", "latency"): "a time, such as 2ms",
-    ("compress", "size"): "a size, such as 8MB",
-    ("compress", "endpoint", "url"): "an address that begins with http:// or https://",
-}
-"""What values of a form of their own look like."""
 
 
 def _expected(item: Any, key: Key) -> str:
     """What pydantic wanted, in the words of the file."""
     if key in (("data",), ("test",), ("compress", "unlabelled")):
         return "a path, or a list of paths"
-    if key in _FORMS:
-        return _FORMS[key]
+    if key in FORMS:
+        return FORMS[key]
     if item["type"] in ("too_short", "too_long"):
         if key == ("target",):
             return "one column"
