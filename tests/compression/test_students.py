@@ -13,7 +13,7 @@ from classroom import TEXTS, Classroom, network, run, wordpiece
 from volano.columns import Encoded, EncodedSplit, Ragged
 from volano.columns.text import FittedPieces, FittedText
 from volano.compression import Calibration, Compact, compression_pass
-from volano.compression._search import Measured, _by_kinds, search
+from volano.compression._search import Measured, _by_kinds, _in_turns, search
 from volano.compression._variants import varied
 from volano.export import graph_of
 from volano.models import Network, PiecesEncoder
@@ -242,6 +242,12 @@ def test_what_reaches_the_goal_is_finished_first(monkeypatch: pytest.MonkeyPatch
     )
     whole = [each.name for each in tried if "-look" not in each.name]
     assert whole == ["s2", "s1", "s3"], "the largest is the best, and larger than was asked for"
+
+
+def test_the_first_of_each_kind_is_looked_at_first() -> None:
+    kinds = [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)]
+    found = _in_turns([{"student": kind, "size": size} for kind, size in kinds])
+    assert [each["size"] for each in found] == [1, 4, 6, 2, 5, 3]
 
 
 def test_the_best_of_each_kind_is_finished_first() -> None:

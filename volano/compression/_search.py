@@ -266,7 +266,7 @@ class _Trying:
         """
         half = time.monotonic() + LOOKING * (self._work.deadline - time.monotonic())
         looks: list[tuple[Settings, Measured]] = []
-        unseen = list(settings)
+        unseen = _in_turns(settings)
         while unseen and time.monotonic() < half:
             each = unseen.pop(0)
             best: Measured | None = None
@@ -321,6 +321,19 @@ class _Trying:
             attempt.made = None
         attempt.seconds = attempt.seconds or time.monotonic() - started
         return attempt
+
+
+def _in_turns(settings: Sequence[Settings]) -> list[Settings]:
+    """The first of each kind of student, then the second of each, and so on: a short time is not to
+    be over before some kinds were looked at.
+    """
+    places: dict[Any, int] = {}
+    order = []
+    for each in settings:
+        kind = each.get("student")
+        places[kind] = places.get(kind, -1) + 1
+        order.append((places[kind], each))
+    return [each for _, each in sorted(order, key=lambda item: item[0])]
 
 
 def _by_kinds(looks: Sequence[tuple[Settings, Measured]]) -> list[Settings]:

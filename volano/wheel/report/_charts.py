@@ -256,7 +256,9 @@ def scatter(
     write_x: Callable[[float], str],
     write_y: Callable[[float], str],
 ) -> Markup:
-    """Points with their names: nearer to the corner at the lower left is better."""
+    """Points with their names, where they have one: nearer to the corner at the lower left is
+    better.
+    """
     right, high = max(p.x for p in points) * 1.3, max(p.y for p in points) * 1.25
     frame = Frame(Scale(0, right, 62, WIDTH - 14), Scale(0, high, 240, 14))
     parts: list[Markup] = [
@@ -278,7 +280,8 @@ def scatter(
             )
         else:
             marks.append(el("circle", class_=f"spot {point.kind}", cx=x, cy=y, r=7.0))
-        labels.append((y, (x, point)))
+        if point.name:
+            labels.append((y, (x, point)))
     left = [label for label in labels if label[1][0] <= 0.68 * WIDTH]
     right_side = [label for label in labels if label[1][0] > 0.68 * WIDTH]
     for at, (x, point) in [*_fitted(left, 30, 240), *_fitted(right_side, 30, 240)]:

@@ -143,10 +143,10 @@ def megabytes(size_bytes: float) -> str:
       >>> megabytes(23_947_405).replace(THIN, " "), megabytes(3_200).replace(THIN, " ")
       ('23.9 MB', '3.2 kB')
     """
-    if size_bytes < 1e5:
+    if size_bytes < 1e6:
         return f"{size_bytes / 1e3:.{0 if size_bytes >= 1e4 else 1}f}{THIN}kB"
     size = size_bytes / 1e6
-    return f"{size:.{0 if size >= 1000 else 1 if size >= 1 else 3}f}{THIN}MB"
+    return f"{size:.{0 if size >= 1000 else 1}f}{THIN}MB"
 
 
 def milliseconds(value_ms: float) -> str:

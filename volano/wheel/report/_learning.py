@@ -14,6 +14,9 @@ from volano.wheel.report._tables import Cell, Column, Section, facts, figure, ta
 
 __all__ = ["candidates", "training"]
 
+MOST_NAMES = 8
+"""Candidates that are all named in the drawing."""
+
 MOST_COLUMNS = 30
 """Columns whose time to encode is shown by itself."""
 
@@ -173,7 +176,10 @@ def candidates(evidence: Evidence) -> Section:
         kind = "ours" if item.get("chosen") else "bad" if item.get("refused") else "theirs"
         parts = [] if score is None else [told.score(score)]
         parts += ["ships"] if item.get("chosen") else ["refused"] if item.get("refused") else []
-        points.append(Point(str(item.get("name", "")), ", ".join(parts), size / 1e6, latency, kind))
+        # Of many only those are named that nothing beats: names would lie upon each other.
+        named = len(found) <= MOST_NAMES or item is found[0] or item.get("chosen")
+        name = str(item.get("name", "")) if named or item.get("front") else ""
+        points.append(Point(name, ", ".join(parts), size / 1e6, latency, kind))
     body: list[Child] = []
     if points:
         drawing = scatter(
@@ -297,8 +303,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
             [
                 data_text(item.get("name", ""), 40),
                 megabytes(size) if size else "–",
-                milliseconds(fast) if fast is not None else "–",
-                milliseconds(slow) if slow is not None else "–",
+                _times(fast, slow),
                 count(rate) if rate is not None else "–",
                 told.score(score) if score is not None else "–",
                 lost,
@@ -309,8 +314,7 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
     heads = [
         Column("Graph"),
         Column("size", "n"),
-        Column("median", "n"),
-        Column("99 of 100", "n"),
+        Column("median, 99 of 100", "n"),
         Column("rows/s", "n"),
         Column("quality", "n"),
         Column("loss", "n"),
@@ -318,6 +322,12 @@ def _candidate_table(found: Sequence[Mapping[str, Any]], told: Judged) -> Markup
         Column("outcome", "text"),
     ]
     return table(heads, lines, caption="Measured on this machine", stack=True)
+
+
+def _times(fast: float | None, slow: float | None) -> Child:
+    if fast is None or slow is None:
+        return "–"
+    return [milliseconds(fast), el("div", milliseconds(slow), class_="soft")]
 
 
 def _notes(item: Mapping[str, Any]) -> list[str]:
