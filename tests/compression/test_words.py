@@ -31,6 +31,7 @@ from volano.models import (
     save_weights,
     table_features,
 )
+from volano.spec import TrainSpec
 from volano.tasks.classification import Classification
 from volano.testing import check_encoder
 from volano.training import distil_objective, fit
@@ -91,7 +92,7 @@ class Classroom:
         encoded = inputs["text"].encode(TEXTS * 40)
         rows = np.tile(target, (40, 1)).astype(np.float32)
         split = EncodedSplit({"text": Encoded(encoded.arrays)}, rows)
-        plan = student_plan(model, split.num_rows, epochs=epochs, seed=0)
+        plan = student_plan(model, split.num_rows, epochs=epochs, train=TrainSpec(seed=0))
         aim = distil_objective("classification")
         fit(model, inputs, split, split, plan, aim=aim, scratch=self._folder)
 
