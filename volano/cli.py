@@ -375,23 +375,21 @@ def history(folder: Folder = HERE, as_json: AsJson = False) -> None:
         turns = wheel.history()
         champions = wheel.store.champions()
         serving, picked = _serving(wheel)
+    # What a person picked answers otherwise than what its turn had chosen.
+    picks = [picked if record["turn"] == serving else None for record in turns]
     rows = [
         {
             "turn": record["turn"],
             "at": record["at"],
             "verdict": record["verdict"],
             "metric": (name := record.get("headline") or "accuracy"),
-            name: record["metrics"].get(name),
+            name: (pick or record)["metrics"].get(name),
             "champion": record["turn"] == serving,
-            **({"picked": picked["name"]} if picked and record["turn"] == serving else {}),
+            **({"picked": pick["name"]} if pick else {}),
         }
-        for record in turns
+        for record, pick in zip(turns, picks, strict=True)
     ]
-    qualities = [
-        # What a person picked answers otherwise than what its turn had chosen.
-        quality({**record, **(picked if picked and record["turn"] == serving else {})})
-        for record in turns
-    ]
+    qualities = [quality(record, pick) for record, pick in zip(turns, picks, strict=True)]
 
     def show() -> None:
         for row, reached in zip(rows, qualities, strict=True):
@@ -447,7 +445,7 @@ def _golden_quality(wheel: Wheel) -> str:
     turn, picked = _serving(wheel)
     if turn is None or picked is None:
         return ""
-    reached = quality({**wheel.show(turn).record, **picked})
+    reached = quality(wheel.show(turn).record, picked)
     return f"; golden rows: {reached}" if reached else ""
 
 

@@ -86,10 +86,15 @@ def headline_of(record: Mapping[str, Any]) -> tuple[str, type[Evaluator]]:
     return record.get("headline") or judge.headline, judge
 
 
-def quality(record: Mapping[str, Any]) -> str:
-    """A turn's headline, as ``rmse 45123 (44000 to 46200)``; empty without golden rows."""
+def quality(record: Mapping[str, Any], picked: Mapping[str, Any] | None = None) -> str:
+    """A turn's headline, as ``rmse 45123 (44000 to 46200)``; empty without golden rows.
+
+    Args:
+      record: The turn's.
+      picked: What a person picked of it, whose golden ``metrics`` are others.
+    """
     name, judge = headline_of(record)
-    found = record["metrics"].get(name)
+    found = (picked or record)["metrics"].get(name)
     return f"{name} {judge.show(name, found)}" if found else ""
 
 
@@ -133,7 +138,7 @@ def turn_lines(
                     f"  misses the goal: {', '.join(candidate['missed'])}{_further(record)}"
                 )
     if picked and turn.number == champion:
-        reached = quality({**record, **picked})
+        reached = quality(record, picked)
         lines.append(
             f"  serves now: {picked['name']}, picked by hand" + (f": {reached}" if reached else "")
         )
