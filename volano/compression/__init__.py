@@ -9,6 +9,7 @@ from volano.compression._endpoint import Endpoint, Told
 from volano.compression._kinds import compression_pass, pass_kinds, pass_version
 from volano.compression._lessons import Lessons
 from volano.compression._measure import (
+    accepted_row,
     bundle_size,
     measure_encoding,
     measure_speed,
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "Told",
     "Work",
+    "accepted_row",
     "bundle_size",
     "choose",
     "compression_pass",

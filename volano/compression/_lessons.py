@@ -143,11 +143,6 @@ class Lessons:
         return self._unlabelled()
 
     @property
-    def asked_for_more(self) -> bool:
-        """Whether rows without a label were read: no student, no need of them."""
-        return "_given" in self.__dict__
-
-    @property
     def _more(self) -> Mapping[str, Sequence[Any]]:
         return self._given[0]
 

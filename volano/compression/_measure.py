@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from volano.errors import BundleError, RequestError
-from volano.runtime import Model, load
+from volano.runtime import Model
 
-__all__ = ["bundle_size", "measure_encoding", "measure_speed", "measure_start"]
+__all__ = ["accepted_row", "bundle_size", "measure_encoding", "measure_speed", "measure_start"]
 
 SINGLE_RUNS = 60
 BATCH_ROWS = 32
@@ -43,13 +43,13 @@ def _answerable(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[dict[st
     return found or cells
 
 
-def _accepted(model: Model, row: Mapping[str, Any]) -> bool:
-    """Whether a service would take a row as it is."""
-    try:
-        model.check([row])
-    except RequestError:
-        return False
-    return True
+def accepted_row(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first of some rows that a service would take as it is; none where it would take none."""
+    for row in rows:
+        with contextlib.suppress(RequestError):
+            model.check([row])
+            return [row]
+    return []
 
 
 def measure_encoding(model: Model, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -134,19 +134,20 @@ def measure_start(
 
     Args:
       folder: The bundle.
-      rows: Real rows; it answers the first of them that a service would take.
+      rows: What it answers, such as `accepted_row` finds.
       runs: Processes, one after the other.
     Returns:
       ``start_s``, seconds from the first import to the first answer, and ``peak_mb``, the largest
       resident memory (medians); ``start_s_spread`` and ``peak_mb_spread`` (lowest and highest).
-      Empty where there is no such row, or it cannot be sent to another process.
+      Empty without rows, or where they cannot be sent to another process.
     Raises:
       BundleError: A new process cannot answer with it (BUNDLE-032).
     """
-    model = load(folder, threads=1)
     try:
-        text = json.dumps([next(row for row in rows if _accepted(model, row))])
-    except (StopIteration, TypeError, ValueError):
+        text = json.dumps(list(rows))
+    except (TypeError, ValueError):
+        return {}
+    if not rows:
         return {}
     found = []
     for _ in range(runs):

@@ -45,7 +45,7 @@ def known_rows(
     snapshot: Snapshot,
     golden: GoldenRows,
     form: TableForm,
-    same: Mapping[str, Callable[[str], str]],
+    same: Same,
 ) -> Known:
     """The rows of a turn, as `unlabelled` takes them.
 

@@ -101,12 +101,12 @@ class LogMel(nn.Module):
         self.num_samples = 4 * max(4, round(WINDOW_S * rate / 4))
         half = self.num_samples // 2
         near_Q = np.arange(1, half // 2 + 1)
-        places_4Q = np.stack([near_Q, self.num_samples - near_Q, half - near_Q, half + near_Q])
-        window_4Q = 0.5 - 0.5 * np.cos(2 * np.pi * places_4Q / self.num_samples)
-        window_4Q[2:, -1] = 0.0
+        places_2Q = np.stack([near_Q, half - near_Q])
+        window_2Q = 0.5 - 0.5 * np.cos(2 * np.pi * places_2Q / self.num_samples)
+        window_2Q[1, -1] = 0.0  # u and r have what lies at a quarter
         mels_MF = mel_matrix(rate, self.num_samples, num_bands)
         # They follow from the config, so they are not saved.
-        self._keep("window", _floats(window_4Q[::2]))
+        self._keep("window", _floats(window_2Q))
         for name, start in (("even", 0), ("odd", 1)):
             frequencies = np.arange(start, half + 1, 2)
             angles_FQ = 2 * np.pi * np.outer(frequencies, near_Q) / self.num_samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 import sys
@@ -104,6 +105,7 @@ class Making:
         self.crossed = self._least > prepared.split("validation").num_rows
         self.compared = 0
         self.told: dict[str, int] = {}
+        self._read_unlabelled = False
         self._models: dict[str, Compact] = {}
         # What is known of each as it was trained: as a bundle, and in rows a second.
         self._known: dict[str, Measured] = {}
@@ -206,7 +208,7 @@ class Making:
                     yield self._failed(name, model, attempt.error)
                 else:
                     yield found[-1]
-            if whole and settings.unlabelled and not lessons.asked_for_more:
+            if whole and settings.unlabelled and not self._read_unlabelled:
                 context.progress.say(
                     "    rows without a label were not read: no student was taught"
                 )
@@ -226,6 +228,7 @@ class Making:
         """Rows that nobody has labelled, and what an endpoint calls the first of them."""
         if not settings.unlabelled:
             return {}, ()
+        self._read_unlabelled = True
         rows = unlabelled_rows(self._context, settings.unlabelled)
         if settings.endpoint is None:
             return rows.columns, ()
@@ -358,12 +361,17 @@ class Making:
         units = independent_rows(self.judge, len(scores), self._prepared.target, times)
         return unit_scores(scores, units)
 
+    @functools.cached_property
+    def _right(self) -> Sequence[Any]:
+        """The right values of the validation rows, as evaluators take them."""
+        return self._prepared.values("validation", Snapshot.open(self._context.parent("data")))
+
     def _metrics(self, task: Task, outputs: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
         """What a bundle reaches on the validation rows; empty where others are compared on."""
         num_rows = self._prepared.split("validation").num_rows
         if self.crossed or not len(rows):
             return {}
-        values = self._prepared.values("validation", Snapshot.open(self._context.parent("data")))
+        values = self._right
         if len(rows) < num_rows:
             if not isinstance(values, list):
                 return {}  # windows, of which some have nothing right

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from volano.compression import (
     Candidate,
     Goal,
+    accepted_row,
     choose,
     measure_encoding,
     measure_start,
@@ -104,6 +105,8 @@ class CompressStage:
         held_out = "cross-fitted rows" if making.crossed else "validation rows"
         chosen, table = choose(candidates, goal, making.slices(), held_out=held_out)
         searched = bool(settings and settings.budget)
+        ready = load(context.out / "candidates" / candidates[chosen].name, threads=1)
+        asked = accepted_row(ready, making.rows)
         for row in table:
             folder = context.out / "candidates" / row["name"]
             if not searched:
@@ -112,13 +115,12 @@ class CompressStage:
             if not row["kept"]:
                 shutil.rmtree(folder, ignore_errors=True)
             elif row["chosen"] or (searched and row["passed"]):
-                row |= measure_start(folder, making.rows, runs=3 if searched else 1)
+                row |= measure_start(folder, asked, runs=3 if searched else 1)
             self._say(context, row)
-        ready = context.out / "candidates" / candidates[chosen].name
         summary = {
             "candidates": table,
             "chosen": candidates[chosen].name,
-            "encoding_ms": measure_encoding(load(ready, threads=1), making.rows),
+            "encoding_ms": measure_encoding(ready, making.rows),
             "compared_rows": making.compared,
             **({"endpoint": making.told} if making.told else {}),
             "cross_fitted": making.crossed,
